@@ -1,0 +1,54 @@
+//! Where a verdict is counted. Ids are stable across generations, so counters never restart on an edit.
+
+/// Listener counter ids; 0 counts verdicts that belong to no listener.
+pub const MAX_LISTENERS: u32 = 512;
+/// Reason slots per listener.
+pub const REASONS: usize = 16;
+/// Entry positions per listener: 15 allowed ones, as many draining, and two to spare.
+pub const ENTRY_COUNTERS: u32 = 32;
+
+/// Length of the per-CPU array of verdict counters.
+pub const VERDICT_COUNTERS: u32 = MAX_LISTENERS * REASONS as u32;
+/// Length of the per-CPU array of entry counters.
+pub const ENTRY_COUNTER_SLOTS: u32 = MAX_LISTENERS * ENTRY_COUNTERS;
+
+/// Packets and bytes on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Per-CPU state of event sampling. Userspace refills `budget`; the program spends it and counts what it left out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sampling {
+    /// Events that may still be sent before the next refill.
+    pub budget: u64,
+    /// Drops seen; without budget every 1024th is sent all the same.
+    pub seen: u64,
+    /// Events that found the ring buffer full.
+    pub lost: u64,
+}
+
+/// Index of the counter of `reason` at `listener`.
+#[must_use]
+pub const fn verdict_index(listener: u32, reason: crate::reason::Reason) -> u32 {
+    listener * REASONS as u32 + reason as u32
+}
+
+/// Index of the counter of entry `id` at `listener`.
+#[must_use]
+pub const fn entry_index(listener: u32, id: u8) -> u32 {
+    listener * ENTRY_COUNTERS + (id as u32 & (ENTRY_COUNTERS - 1))
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "aya moves these types in and out of maps as bytes")]
+    // SAFETY: repr(C), integers only, no padding (asserted in `layout`), valid for every bit pattern.
+    unsafe impl aya::Pod for super::Counter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Sampling {}
+}

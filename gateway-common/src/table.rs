@@ -1,0 +1,152 @@
+//! The policy tables of one generation: port table, slots, endpoint table.
+//!
+//! ```text
+//! PORTS (array of maps, one slot) ─▶ port table of the live generation: u32 per TCP port, then a header
+//!                                       │ 0: no listener on this port, the packet passes
+//!                                       │ head of a chain of at most CHAIN_MAX slots, or
+//!                                       ▼ HASHED: more endpoints than that; look in ENDPOINTS
+//! SLOTS (array)                      one endpoint of a listener, with its allowlist; immutable while live
+//! ENDPOINTS (hash, by generation)    exact (interface, VLAN, address, port) → slot; port 0 = the address table
+//! ```
+//!
+//! A generation's slots and endpoint rows are written aside (slots into the bank that is not live, rows under the new
+//! generation's number), then its port table replaces the old one with a single map-in-map update. That update
+//! returns after an RCU grace period, so on return no CPU uses the previous generation.
+
+/// Slots of one bank. Two banks alternate between generations.
+pub const BANK_SLOTS: u32 = 2048;
+/// Slots of both banks. Slot 0 of each bank stays unused, so that a slot number of 0 always means "none".
+pub const SLOTS: u32 = 2 * BANK_SLOTS;
+/// Endpoints of one port that are compared in line; more of them use the endpoint table.
+pub const CHAIN_MAX: u32 = 4;
+/// Entries per family in a slot: 15 allowed ones and as many that are still being drained.
+pub const SLOT_ENTRIES: usize = 30;
+/// Rows of the endpoint table: both generations of a swap.
+pub const ENDPOINT_ROWS: u32 = 16 * 1024;
+
+/// Port table: one word per port, then [`PORT_GENERATION`] and [`PORT_BANK`].
+pub const PORT_WORDS: u32 = 65536 + 4;
+/// Index of the generation number (its low 32 bits) in a port table.
+pub const PORT_GENERATION: u32 = 65536;
+/// Index of the slot bank (0 or 1) that a port table refers to.
+pub const PORT_BANK: u32 = 65537;
+/// A port's word when its endpoints are in the endpoint table.
+pub const HASHED: u32 = u32::MAX;
+
+/// [`Slot::flags`]: the listener is open; without it everything but echo is dropped.
+pub const SLOT_OPEN: u32 = 1 << 0;
+/// [`Slot::flags`]: any IPv4 address of the interface.
+pub const SLOT_ANY4: u32 = 1 << 1;
+/// [`Slot::flags`]: any IPv6 address of the interface.
+pub const SLOT_ANY6: u32 = 1 << 2;
+/// [`Slot::flags`]: `addr4` is set.
+pub const SLOT_ADDR4: u32 = 1 << 3;
+/// [`Slot::flags`]: `addr6` is set.
+pub const SLOT_ADDR6: u32 = 1 << 4;
+/// [`Slot::flags`]: echo to this endpoint is answered to everybody (a public endpoint).
+pub const SLOT_ECHO_ALL: u32 = 1 << 5;
+/// [`Slot::flags`]: the endpoint is silent to everything.
+pub const SLOT_SILENT: u32 = 1 << 6;
+
+/// Bit of an entry's id byte: the entry is being drained (a SYN is dropped, other segments pass).
+pub const ENTRY_DRAINING: u8 = 1 << 7;
+
+/// An IPv4 prefix in network byte order. `net = 1, mask = 0` never matches and fills unused places.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry4 {
+    pub net: u32,
+    pub mask: u32,
+}
+
+/// An IPv6 prefix in network byte order, as two words.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry6 {
+    pub net: [u64; 2],
+    pub mask: [u64; 2],
+}
+
+impl Entry4 {
+    /// Matches no address.
+    pub const NONE: Self = Self { net: 1, mask: 0 };
+}
+
+impl Entry6 {
+    /// Matches no address.
+    pub const NONE: Self = Self { net: [1, 1], mask: [0, 0] };
+}
+
+/// One endpoint (interface, VLAN, address) of a listener with the listener's allowlist.
+///
+/// Order of entries: allowed ones first, longest prefix first, then draining ones, longest prefix first. So a source
+/// that another entry still allows is never treated as draining, and counters go to the most specific entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub addr6: [u64; 2],
+    pub addr4: u32,
+    pub flags: u32,
+    /// The interface that the program is attached to (a bond for its members).
+    pub ifindex: u32,
+    /// 0: untagged or any tags; else the outer tag's VLAN id, in host order.
+    pub vlan: u32,
+    /// Next slot of this port's chain, 0 at the end.
+    pub next: u32,
+    /// The listener's stable counter id, 1 … `MAX_LISTENERS - 1`.
+    pub listener: u32,
+    pub count4: u32,
+    pub count6: u32,
+    /// Entry ids (stable counter positions, `< ENTRY_COUNTERS`) with [`ENTRY_DRAINING`].
+    pub ids4: [u8; 32],
+    pub ids6: [u8; 32],
+    pub entries4: [Entry4; SLOT_ENTRIES],
+    pub entries6: [Entry6; SLOT_ENTRIES],
+}
+
+impl Slot {
+    /// A slot that matches nothing.
+    pub const EMPTY: Self = Self {
+        addr6: [0; 2],
+        addr4: 0,
+        flags: 0,
+        ifindex: 0,
+        vlan: 0,
+        next: 0,
+        listener: 0,
+        count4: 0,
+        count6: 0,
+        ids4: [0; 32],
+        ids6: [0; 32],
+        entries4: [Entry4::NONE; SLOT_ENTRIES],
+        entries6: [Entry6::NONE; SLOT_ENTRIES],
+    };
+}
+
+/// Key of the endpoint table. Zero in `address` is the wildcard of its family; `port` 0 is the address table, used for
+/// what has no port; `ifindex` 0 means "this endpoint exists, on some interface".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    pub generation: u32,
+    pub ifindex: u32,
+    /// As it came off the wire; IPv4 in the first four bytes.
+    pub address: [u32; 4],
+    /// 0 or the outer tag's VLAN id.
+    pub vlan: u16,
+    /// Destination port in host order, 0 for a row of the address table.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u16,
+    /// IP protocol number of a row with a port (TCP), else 0.
+    pub protocol: u16,
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "aya moves these types in and out of maps as bytes")]
+    // SAFETY: repr(C), integers only, no padding (asserted in `layout`), valid for every bit pattern.
+    unsafe impl aya::Pod for super::Slot {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::EndpointKey {}
+}

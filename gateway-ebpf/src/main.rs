@@ -1,0 +1,2 @@
+//! Entry points of the XDP program.
+fn main() {}

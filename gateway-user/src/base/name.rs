@@ -1,0 +1,95 @@
+//! Pure: names of resources.
+
+use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// A resource's name: `[a-z0-9][a-z0-9-]{0,62}` (DESIGN §7.12). Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(Arc<str>);
+
+/// Longest name in bytes, the limit of a DNS label (RFC 1035 §2.3.4).
+pub const MAX_LENGTH: usize = 63;
+
+/// A text that is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a name: use 1 to 63 characters a-z, 0-9 and `-`, beginning with a letter or a digit")]
+pub struct InvalidName(pub String);
+
+impl Name {
+    /// Checks `text` and makes a name of it.
+    ///
+    /// # Errors
+    /// The text is empty, longer than [`MAX_LENGTH`], or has a character outside `[a-z0-9-]`, or begins with `-`.
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if text.is_empty() || text.len() > MAX_LENGTH || text.starts_with('-') || !text.bytes().all(allowed) {
+            return Err(InvalidName(text.to_owned()));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(&text)
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_LENGTH, Name};
+
+    #[test]
+    fn takes_exactly_the_documented_alphabet() {
+        for good in ["a", "0", "a-b", "9z-", &"x".repeat(MAX_LENGTH)] {
+            assert!(Name::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "A", "a_b", "a.b", "ä", "a b", &"x".repeat(MAX_LENGTH + 1)] {
+            assert!(Name::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The gateway daemon and its command line, room by room, in reading order:
+//!
+//! [`resource`] (what operators write) → [`control`] (store, compile, publish) → [`snapshot`] (what the data path
+//! reads) → [`kernel`] (the XDP filter) and [`proxy`] (TLS, HTTP, routing), wired by [`app`]; spoken to through
+//! [`api`] and [`cli`]; observed through [`observe`].
+//!
+//! Which room may use which is a table in `xtask/src/tidy/layers.rs`, enforced by a test.
+
+pub mod base;
+
+pub mod snapshot;

@@ -1,0 +1,60 @@
+//! Pure: the access policy of one generation, and its tables for `gateway_common::decide`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::base::{Generation, Name};
+
+/// The access policy of one generation, before interface names are resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterPlan {
+    pub generation: Generation,
+    pub listeners: Vec<FilterListener>,
+}
+
+/// An address that a listener is reached at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenAddress {
+    /// `*`: every address of the interface, both families.
+    Any,
+    /// One address; `0.0.0.0` and `::` stand for every address of their family.
+    Ip(IpAddr),
+}
+
+/// One listener's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterListener {
+    /// Stable counter id (`1 … MAX_LISTENERS - 1`), kept by the store for the listener's life.
+    pub id: u16,
+    pub name: Name,
+    pub interface: String,
+    pub addresses: Vec<ListenAddress>,
+    /// TCP ports.
+    pub ports: Vec<u16>,
+    pub open: bool,
+    pub echo: Echo,
+    /// Canonical, distinct entries; order is decided when the tables are built.
+    pub entries: Vec<FilterEntry>,
+}
+
+/// Who gets an answer to ICMP echo at a listener's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Everybody, also while the listener is closed (a public endpoint).
+    Everybody,
+    /// Sources on the allowlist (a private endpoint).
+    Allowlist,
+    /// Nobody, and nothing else is answered either (a deleted private network's endpoint).
+    Silent,
+}
+
+/// One CIDR of an allowlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterEntry {
+    pub cidr: IpNet,
+    /// Stable counter position within the listener (`< ENTRY_COUNTERS`).
+    pub id: u8,
+    /// Removed with `--drain`: established flows pass, new connections do not.
+    pub draining: bool,
+}

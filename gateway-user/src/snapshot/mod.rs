@@ -1,0 +1,86 @@
+//! Pure: what the data path reads. Immutable, cheap to share, one generation.
+//!
+//! A snapshot is the output of `control::compile` and the only thing that the filter and the proxy workers know of the
+//! configuration. Objects sit behind their own `Arc`: a connection or a request pins the objects that it uses, never
+//! the whole, so an edit elsewhere cannot disturb it. `publish` reuses the `Arc` of an object that did not change.
+
+pub mod filter;
+pub mod http;
+pub mod subscriber;
+
+use std::sync::Arc;
+
+use crate::base::{Generation, Name};
+
+pub use filter::FilterPlan;
+pub use subscriber::Subscriber;
+
+/// One whole compiled configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub generation: Generation,
+    /// What the kernel filter and the check at accept enforce.
+    pub filter: Arc<FilterPlan>,
+    /// Sockets to hold.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Certificates by name.
+    pub certificates: Vec<Arc<http::Certificate>>,
+    /// Custom host names.
+    pub domains: Vec<Arc<http::Domain>>,
+    /// Routes in no particular order; precedence is decided by the matcher.
+    pub routes: Vec<Arc<http::Route>>,
+    /// Services by name.
+    pub services: Vec<Arc<http::Service>>,
+}
+
+/// Where requests may come from: the exposure of a listener, a domain or a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Exposure {
+    /// The Internet.
+    Public,
+    /// A private network, by name.
+    Vpc(Name),
+}
+
+/// Which exposures an object is visible on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    All,
+    Public,
+    /// Every attached private network.
+    AnyVpc,
+    /// One private network.
+    Vpc(Name),
+}
+
+impl Visibility {
+    /// Whether an object with this visibility answers on a listener of `exposure`.
+    #[must_use]
+    pub fn admits(&self, exposure: &Exposure) -> bool {
+        match (self, exposure) {
+            (Self::All, _) | (Self::Public, Exposure::Public) | (Self::AnyVpc, Exposure::Vpc(_)) => true,
+            (Self::Vpc(mine), Exposure::Vpc(theirs)) => mine == theirs,
+            (Self::Public, Exposure::Vpc(_)) | (Self::AnyVpc | Self::Vpc(_), Exposure::Public) => false,
+        }
+    }
+}
+
+/// The sockets of one listener: what to bind and how requests on them are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub gateway: Name,
+    pub name: Name,
+    /// Stable counter id, the same as in the filter plan.
+    pub id: u16,
+    pub exposure: Exposure,
+    pub interface: String,
+    pub addresses: Vec<filter::ListenAddress>,
+    /// Plain HTTP port.
+    pub http: Option<u16>,
+    /// HTTPS port.
+    pub https: Option<u16>,
+    /// A closed listener holds its sockets and refuses every connection.
+    pub open: bool,
+    /// Bind later if the interface does not have the address yet.
+    pub wait_address: bool,
+}
