@@ -8,4 +8,8 @@
 
 pub mod base;
 
+pub mod resource;
+
+pub mod control;
+
 pub mod snapshot;

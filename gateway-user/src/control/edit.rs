@@ -1,0 +1,174 @@
+//! Pure: the closed set of changes.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Change, Document};
+use crate::{
+    base::{Generation, Name},
+    resource::{Allowlist, Certificate, Domain, Host, Listener, Route, Secret, Service, ServicePatch},
+};
+
+/// One change of the configuration.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    ListenerAdd(Listener),
+    ListenerOpen {
+        listener: Name,
+    },
+    ListenerClose {
+        listener: Name,
+    },
+    ListenerDelete {
+        listener: Name,
+    },
+    AllowAdd {
+        listener: Name,
+        cidrs: Allowlist,
+    },
+    /// Without `drain` live connections of the entries are cut; with it they may go on for that long.
+    AllowRemove {
+        listener: Name,
+        cidrs: Allowlist,
+        drain: Option<Duration>,
+    },
+    AllowSet {
+        listener: Name,
+        cidrs: Allowlist,
+        allow_empty: bool,
+    },
+    /// With `replace` an existing certificate of that name is renewed in place.
+    CertificateAdd {
+        certificate: Certificate,
+        replace: bool,
+    },
+    CertificateDelete {
+        certificate: Name,
+    },
+    /// With `replace` an existing domain is changed in place (another certificate, exposure …).
+    DomainAdd {
+        domain: Domain,
+        replace: bool,
+    },
+    DomainDelete {
+        host: Host,
+    },
+    ServiceAdd(Service),
+    ServiceUpdate {
+        service: Name,
+        patch: ServicePatch,
+    },
+    ServiceDelete {
+        service: Name,
+    },
+    /// A new token takes the place of all of the service's; `token` is one that the caller chose.
+    TokenRotate {
+        service: Name,
+        token: Option<Secret>,
+    },
+    RouteAdd(Route),
+    /// Replaces the route of that name.
+    RouteUpdate(Route),
+    RouteDelete {
+        route: Name,
+    },
+    /// Replaces the whole configuration: what the document does not have is removed.
+    Apply(Box<Document>),
+    /// Goes back to what a generation had. Without `yes` it is refused when it would widen access.
+    Rollback {
+        generation: Generation,
+        yes: bool,
+    },
+    /// Ends every drain whose time has come (the daemon's timer), or one drain at once.
+    EndDrain {
+        listener: Option<Name>,
+    },
+}
+
+/// How a change is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Everything is checked, nothing is changed.
+    pub dry_run: bool,
+    /// User id of who asked; absent for the daemon itself.
+    pub actor: Option<u32>,
+    /// Undo the change after this time unless `Control::confirm` comes first.
+    pub confirm: Option<Duration>,
+}
+
+/// What a change did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The generation in force after it.
+    pub generation: Generation,
+    /// Whether anything is (dry run: would be) different.
+    pub changed: bool,
+    /// The item that was changed, in the form of its `show`; null after a deletion.
+    pub item: serde_json::Value,
+    /// Tokens that were made, to be shown this once.
+    #[serde(skip)]
+    pub tokens: Vec<Issued>,
+    pub diff: Vec<Change>,
+    /// Certificates or other things that a rollback could not restore and kept or left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A token that was made for a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    pub service: Name,
+    pub token: Secret,
+}
+
+// === impl Edit ===
+
+impl Edit {
+    /// One line for the history.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::ListenerAdd(listener) => format!("listener add {}", listener.name),
+            Self::ListenerOpen { listener } => format!("listener open {listener}"),
+            Self::ListenerClose { listener } => format!("listener close {listener}"),
+            Self::ListenerDelete { listener } => format!("listener delete {listener}"),
+            Self::AllowAdd { listener, cidrs } => format!("allow add {listener} {}", some(cidrs)),
+            Self::AllowRemove { listener, cidrs, drain } => match drain {
+                None => format!("allow remove {listener} {}", some(cidrs)),
+                Some(drain) => {
+                    format!("allow remove {listener} {} --drain {}s", some(cidrs), drain.as_secs())
+                }
+            },
+            Self::AllowSet { listener, cidrs, .. } => format!("allow set {listener} {}", some(cidrs)),
+            Self::CertificateAdd { certificate, replace: false } => format!("cert add {}", certificate.name),
+            Self::CertificateAdd { certificate, replace: true } => {
+                format!("cert add {} --replace", certificate.name)
+            }
+            Self::CertificateDelete { certificate } => format!("cert delete {certificate}"),
+            Self::DomainAdd { domain, replace: false } => format!("domain add {}", domain.host),
+            Self::DomainAdd { domain, replace: true } => format!("domain add {} --replace", domain.host),
+            Self::DomainDelete { host } => format!("domain delete {host}"),
+            Self::ServiceAdd(service) => format!("service add {}", service.name),
+            Self::ServiceUpdate { service, .. } => format!("service update {service}"),
+            Self::ServiceDelete { service } => format!("service delete {service}"),
+            Self::TokenRotate { service, .. } => format!("token rotate {service}"),
+            Self::RouteAdd(route) => format!("route add {}", route.name),
+            Self::RouteUpdate(route) => format!("route update {}", route.name),
+            Self::RouteDelete { route } => format!("route delete {route}"),
+            Self::Apply(_) => "apply".to_owned(),
+            Self::Rollback { generation, .. } => format!("rollback {generation}"),
+            Self::EndDrain { listener: None } => "drain ended".to_owned(),
+            Self::EndDrain { listener: Some(listener) } => format!("drain ended at {listener}"),
+        }
+    }
+}
+
+/// The first entries of a list.
+fn some(cidrs: &Allowlist) -> String {
+    let mut text = cidrs.iter().take(4).map(|cidr| cidr.to_string()).collect::<Vec<_>>().join(",");
+    if cidrs.len() > 4 {
+        text.push_str(&format!(",… ({} entries)", cidrs.len()));
+    }
+    text
+}

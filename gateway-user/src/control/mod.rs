@@ -1,0 +1,18 @@
+//! The control plane: the only writer of the configuration.
+//!
+//! An [`Edit`] goes through `State::edit` (pure, the only mutator), `compile` (pure), the subscribers' `stage`, the
+//! store, and the subscribers' `commit`, in this order. A failure anywhere leaves everything as it was. Everything is
+//! synchronous and single-threaded; it lives in an `Rc<RefCell<Control>>` on the control runtime.
+
+pub mod change;
+pub mod config;
+pub mod document;
+pub mod edit;
+pub mod engine;
+pub mod view;
+
+pub use change::Change;
+pub use config::{Config, FirstStart};
+pub use document::Document;
+pub use edit::{Edit, Issued, Options, Outcome};
+pub use engine::Control;

@@ -1,0 +1,175 @@
+//! Pure: what `list`, `show` and `status` say of the configuration. Fields are added, never renamed (DESIGN §6); there is
+//! never a secret in them.
+
+use serde::Serialize;
+
+use crate::{
+    base::{Generation, Name, Refusal},
+    resource::{
+        Address, Exposure, Host, Instance, Protocol, Timeouts, WeightedService, port, token::Fingerprint,
+    },
+};
+
+/// `{"generation", "items"}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListView<T> {
+    pub generation: Generation,
+    pub items: Vec<T>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayView {
+    pub name: Name,
+    pub listeners: usize,
+    pub services: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListenerView {
+    pub name: Name,
+    pub gateway: Name,
+    /// Counter id.
+    pub id: u16,
+    pub exposure: Exposure,
+    pub interface: String,
+    pub addresses: Vec<Address>,
+    #[serde(with = "port")]
+    pub http: Option<u16>,
+    #[serde(with = "port")]
+    pub https: Option<u16>,
+    pub open: bool,
+    pub wait_address: bool,
+    pub allow: Vec<String>,
+    pub draining: Vec<DrainView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DrainView {
+    pub cidr: String,
+    /// Counter position.
+    pub id: u8,
+    /// Seconds since the Unix epoch.
+    pub until: u64,
+}
+
+/// `allow list`; `api` puts the counters beside each entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AllowView {
+    pub listener: Name,
+    pub generation: Generation,
+    /// Counter id of the listener.
+    pub id: u16,
+    pub items: Vec<EntryView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EntryView {
+    pub cidr: String,
+    /// Counter position within the listener.
+    pub id: u8,
+    pub draining: bool,
+    /// End of the drain, seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateView {
+    pub name: Name,
+    pub gateway: Name,
+    /// DNS names that the certificate covers.
+    pub names: Vec<String>,
+    pub subject: String,
+    pub issuer: String,
+    /// Seconds since the Unix epoch.
+    pub not_before: i64,
+    pub not_after: i64,
+    pub key_fingerprint: Fingerprint,
+    /// Domains that use it.
+    pub domains: Vec<Host>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DomainView {
+    pub host: Host,
+    pub gateway: Name,
+    pub exposure: Exposure,
+    pub cert: Option<Name>,
+    pub https_only: bool,
+    /// Routes for this host.
+    pub routes: Vec<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceView {
+    pub name: Name,
+    pub gateway: Name,
+    pub instances: Vec<Instance>,
+    pub protocol: Protocol,
+    pub exposure: Exposure,
+    pub body_limit: u64,
+    pub qps: Option<u32>,
+    pub no_auth: bool,
+    pub forward_token: bool,
+    pub timeouts: Timeouts,
+    pub tokens: Vec<TokenView>,
+    /// Base URLs to call it at.
+    pub endpoints: Vec<String>,
+    /// Routes that lead to it.
+    pub routes: Vec<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenView {
+    pub fingerprint: Fingerprint,
+    /// Seconds since the Unix epoch.
+    pub created: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteView {
+    pub name: Name,
+    pub gateway: Name,
+    pub host: Option<Host>,
+    pub path_prefix: String,
+    pub methods: Vec<String>,
+    pub headers: std::collections::BTreeMap<String, String>,
+    pub strip_prefix: bool,
+    pub services: Vec<WeightedService>,
+}
+
+/// One line of `history`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct HistoryView {
+    pub generation: Generation,
+    /// Seconds since the Unix epoch.
+    pub time: u64,
+    /// User id; absent for the daemon itself.
+    pub actor: Option<u32>,
+    pub summary: String,
+}
+
+/// The control plane's part of `status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusView {
+    pub generation: Generation,
+    /// The generation that each enforcer serves.
+    pub enforcers: Vec<EnforcerView>,
+    pub listeners: usize,
+    pub domains: usize,
+    pub certificates: usize,
+    pub services: usize,
+    pub routes: usize,
+    /// Why the generation could not be published at start; absent when all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Refusal>,
+    /// A change that is undone unless it is confirmed by this time (seconds since the Unix epoch).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnforcerView {
+    pub name: &'static str,
+    pub generation: Generation,
+}

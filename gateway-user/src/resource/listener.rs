@@ -1,0 +1,130 @@
+//! Pure: a listener as operators write it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Allowlist, Exposure, clip, gateway::default_name, port, read::one_or_many};
+use crate::base::{Name, Refusal};
+
+/// Most addresses of one listener.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// An entry of a gateway: where it is reached and who may reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub name: Name,
+    #[serde(default = "default_name")]
+    pub gateway: Name,
+    pub exposure: Exposure,
+    /// Name of the network interface.
+    pub interface: String,
+    #[serde(alias = "address", deserialize_with = "one_or_many")]
+    pub addresses: Vec<Address>,
+    /// Plain HTTP port; `false` for none.
+    #[serde(default = "default_http", with = "port")]
+    pub http: Option<u16>,
+    /// HTTPS port; `false` for none.
+    #[serde(default = "default_https", with = "port")]
+    pub https: Option<u16>,
+    /// A closed listener refuses everybody.
+    #[serde(default)]
+    pub open: bool,
+    /// Bind later if the interface does not have the address yet.
+    #[serde(default)]
+    pub wait_address: bool,
+    /// CIDRs that may reach the listener; empty means nobody.
+    #[serde(default)]
+    pub allow: Allowlist,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the default of an Option field")]
+const fn default_http() -> Option<u16> {
+    Some(80)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the default of an Option field")]
+const fn default_https() -> Option<u16> {
+    Some(443)
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Checks what can be checked of a listener alone.
+    ///
+    /// # Errors
+    /// Names the field that is refused.
+    pub fn validate(&self) -> Result<(), Refusal> {
+        match &self.exposure {
+            Exposure::Public => {}
+            Exposure::All | Exposure::Vpc | Exposure::VpcNamed(_) => {
+                return Err(Refusal::new("invalid_exposure", "a listener of its own is public")
+                    .field("exposure", &self.exposure)
+                    .limit("public")
+                    .remedy("use exposure public"));
+            }
+        }
+        interface(&self.interface)?;
+        if self.addresses.is_empty() {
+            return Err(Refusal::new(
+                "missing_field",
+                format_args!("listener `{}` has no address", self.name),
+            )
+            .field("addresses", "[]")
+            .remedy("give at least one address of the interface, or `*`"));
+        }
+        if self.addresses.len() > MAX_ADDRESSES {
+            return Err(Refusal::new("limit", "too many addresses for one listener")
+                .field("addresses", self.addresses.len())
+                .limit(MAX_ADDRESSES)
+                .remedy("use `*` or a second listener"));
+        }
+        for (index, address) in self.addresses.iter().enumerate() {
+            if self.addresses.iter().take(index).any(|earlier| earlier == address) {
+                return Err(Refusal::new("duplicate", "the address is given twice")
+                    .field("addresses", address)
+                    .remedy("give it once"));
+            }
+        }
+        for (field, port) in [("http", self.http), ("https", self.https)] {
+            if port == Some(0) {
+                return Err(Refusal::new("invalid_port", "port 0 is not a port")
+                    .field(field, 0)
+                    .limit("1 to 65535")
+                    .remedy(format_args!("give a port, or `--no-{field}`")));
+            }
+        }
+        match (self.http, self.https) {
+            (None, None) => Err(Refusal::new("missing_field", "a listener needs a port")
+                .field("https", "false")
+                .remedy("keep http or https")),
+            (Some(http), Some(https)) if http == https => {
+                Err(Refusal::new("conflict", "http and https cannot share a port")
+                    .field("https", https)
+                    .remedy("give them different ports"))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    /// The ports of the listener.
+    pub fn ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.http.into_iter().chain(self.https)
+    }
+}
+
+/// Checks the form of an interface's name (`dev_valid_name` of the kernel: 1 to 15 bytes, no `/`, `:` or space).
+fn interface(name: &str) -> Result<(), Refusal> {
+    let good = !name.is_empty()
+        && name.len() <= 15
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+    if good {
+        return Ok(());
+    }
+    Err(Refusal::new("invalid_interface", "this is not the name of a network interface")
+        .field("interface", clip(name))
+        .limit("1 to 15 characters without `/`, `:` and spaces")
+        .remedy("`ip link` lists the interfaces"))
+}
