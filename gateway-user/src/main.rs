@@ -1,1 +1,2 @@
+//! The program: parses the command line and dispatches.
 fn main() {}
