@@ -1,0 +1,78 @@
+//! Counters of the host's own packet filter, which stand behind XDP: what they count, XDP has let through.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{netns::NetNs, process};
+
+/// The counters of one gateway host.
+///
+/// - `ghost_pub0`, `ghost_lan0`: every frame with the ghost's MAC, at the earliest hook of the network stack.
+/// - `ghost_ip`, `outsider_syn`, `client_syn`, `office_syn`: packets in front of connection tracking, both families.
+#[derive(Debug)]
+pub struct Behind<'a> {
+    namespace: &'a NetNs,
+}
+
+const RULES: &str = r#"
+table netdev behind {
+    counter ghost_pub0 { }
+    counter ghost_lan0 { }
+    chain pub0 {
+        type filter hook ingress device "pub0" priority -500; policy accept;
+        ether saddr 02:00:00:00:00:99 counter name "ghost_pub0"
+    }
+    chain lan0 {
+        type filter hook ingress device "lan0" priority -500; policy accept;
+        ether saddr 02:00:00:00:00:99 counter name "ghost_lan0"
+    }
+}
+table inet behind {
+    counter ghost_ip { }
+    counter outsider_syn { }
+    counter client_syn { }
+    counter office_syn { }
+    chain prerouting {
+        type filter hook prerouting priority -400; policy accept;
+        ip saddr 198.51.100.99 counter name "ghost_ip"
+        ip6 saddr 2001:db8:100::99 counter name "ghost_ip"
+        ip saddr 198.51.100.66 tcp flags & (syn|ack) == syn counter name "outsider_syn"
+        ip6 saddr 2001:db8:100::66 tcp flags & (syn|ack) == syn counter name "outsider_syn"
+        ip saddr 198.51.100.10 tcp flags & (syn|ack) == syn counter name "client_syn"
+        ip6 saddr 2001:db8:100::10 tcp flags & (syn|ack) == syn counter name "client_syn"
+        ip saddr 10.7.0.10 tcp flags & (syn|ack) == syn counter name "office_syn"
+        ip6 saddr 2001:db8:7::10 tcp flags & (syn|ack) == syn counter name "office_syn"
+    }
+}
+"#;
+
+// === impl Behind ===
+
+impl<'a> Behind<'a> {
+    /// Installs the counters.
+    #[must_use]
+    #[track_caller]
+    pub fn install(namespace: &'a NetNs) -> Self {
+        let mut command = namespace.command("nft");
+        command.args(["-f", "-"]);
+        process::run_with_input(&mut command, Some(RULES.as_bytes()), Duration::from_secs(10)).success();
+        Self { namespace }
+    }
+
+    /// Packets counted under `name` so far.
+    #[must_use]
+    #[track_caller]
+    pub fn packets(&self, name: &str) -> u64 {
+        let text = self.namespace.check("nft", &["-j", "list", "counters"]);
+        let all: Value = serde_json::from_str(&text).expect("nft speaks JSON");
+        all["nftables"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|item| &item["counter"])
+            .find(|counter| counter["name"] == name)
+            .and_then(|counter| counter["packets"].as_u64())
+            .unwrap_or_else(|| panic!("no counter {name} in {text}"))
+    }
+}
