@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool speaks on stdout")]
 
+mod bench;
 mod build;
 mod ebpf;
 mod elf;
@@ -37,6 +38,8 @@ enum Command {
     Build,
     /// Run every suite, the privileged ones too (needs root); a name picks tests
     Test(test::Arguments),
+    /// Measure against other programs in one run (needs root): filter, flood, proxy
+    Bench(bench::Arguments),
     /// Formatting, clippy, the repository's own rules, licences
     Lint,
     /// Check the repository's own rules only
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
         Command::Build => build::run(),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
     };
