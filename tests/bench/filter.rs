@@ -119,7 +119,8 @@ fn other_port(round: usize) -> Vec<u8> {
 fn sample(program: &mut Xdp, case: &Case, round: usize, repeat: u32) -> anyhow::Result<f64> {
     let frame = (case.frame)(round);
     let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    let result = program.test_run(TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() })?;
+    let result =
+        program.test_run(TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() })?;
     let after = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     ensure!(result.return_value == case.verdict, "{}: XDP action {}", case.name, result.return_value);
     let elapsed = std::time::Duration::from(after) - std::time::Duration::from(before);
