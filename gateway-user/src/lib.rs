@@ -8,6 +8,16 @@
 
 pub mod base;
 
+pub mod api;
+
+pub mod app;
+
+pub mod cli;
+
+pub mod observe;
+
+pub mod settings;
+
 pub mod resource;
 
 pub mod control;

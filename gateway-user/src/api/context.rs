@@ -1,0 +1,89 @@
+//! What handlers work on: the control plane, and what the other rooms report.
+
+use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Instant};
+
+use serde_json::Value;
+
+use super::{
+    request::Request,
+    wire::{ExplainReply, ListenerStatus, WorkerStatus},
+};
+use crate::{
+    base::{Refusal, clock},
+    control::{Control, Edit, Options, Outcome},
+    observe::filter::FilterSource,
+};
+
+/// A question of `explain`, as it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub source: std::net::IpAddr,
+    pub destination: std::net::SocketAddr,
+    pub interface: Option<String>,
+}
+
+/// Facts of this process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub version: &'static str,
+    pub started: Instant,
+    pub state: PathBuf,
+}
+
+/// Answers a question of `explain` by the filter in force.
+pub type Explain = dyn Fn(&Question) -> Result<ExplainReply, Refusal>;
+
+/// What `app` lends from the other rooms. All of it is optional, so that the API stands without a data plane.
+#[derive(Default)]
+pub struct Sources {
+    pub filter: Option<Rc<dyn FilterSource>>,
+    /// The generation of each worker.
+    pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
+    /// The sockets of each listener.
+    pub listeners: Option<Box<dyn Fn() -> Vec<ListenerStatus>>>,
+    /// `services` and `listeners` of the proxy, as an object.
+    pub traffic: Option<Box<dyn Fn() -> Value>>,
+    /// What the filter in force decides.
+    pub explain: Option<Box<Explain>>,
+}
+
+/// Shared by all connections of the control socket; everything runs on one thread.
+pub struct Context {
+    pub control: Rc<RefCell<Control>>,
+    pub process: Process,
+    pub sources: Sources,
+}
+
+impl Context {
+    /// A context for `serve`.
+    #[must_use]
+    pub fn new(control: Rc<RefCell<Control>>, process: Process, sources: Sources) -> Self {
+        Self { control, process, sources }
+    }
+
+    /// Makes one change in the name of who asks.
+    pub(super) fn edit(&self, request: &Request, edit: Edit) -> Result<Outcome, Refusal> {
+        let options = Options { dry_run: request.dry_run()?, actor: Some(request.uid), confirm: None };
+        let summary = edit.summary();
+        let dry_run = options.dry_run;
+        let outcome = self.control.borrow_mut().edit(edit, options);
+        match &outcome {
+            Ok(outcome) => tracing::info!(
+                uid = request.uid,
+                generation = outcome.generation.0,
+                changed = outcome.changed,
+                dry_run,
+                "{summary}"
+            ),
+            Err(refusal) => {
+                tracing::warn!(uid = request.uid, code = refusal.code, "refused: {summary}: {refusal}");
+            }
+        }
+        outcome
+    }
+
+    /// Seconds since the start of the daemon.
+    pub(super) fn uptime(&self) -> u64 {
+        clock::now().saturating_duration_since(self.process.started).as_secs()
+    }
+}

@@ -1,0 +1,106 @@
+//! `/v1/stats` and `/v1/drops`: counters of the filter and the proxy, and sampled drops.
+
+use serde_json::Value;
+
+use super::json;
+use crate::{
+    api::{
+        Context,
+        request::Request,
+        route::Reply,
+        wire::{DropLine, DropsReply, VerdictCount},
+    },
+    base::Refusal,
+    observe::filter::{DropRecord, FilterReport, ReasonCount},
+};
+
+/// Samples shown by `drops` without `follow`.
+const RECENT: usize = 20;
+
+pub(in crate::api) fn stats(context: &Context, _: &Request) -> Result<Reply, Refusal> {
+    let report = context.sources.filter.as_ref().map(|filter| filter.report()).unwrap_or_default();
+    let mut reply = match context.sources.traffic.as_ref().map(|traffic| traffic()) {
+        Some(Value::Object(traffic)) => traffic,
+        Some(_) | None => serde_json::Map::new(),
+    };
+    for absent in ["services", "listeners"] {
+        reply.entry(absent).or_insert_with(|| Value::Array(Vec::new()));
+    }
+    let Reply::Json(filter) = json(&verdicts(&report))? else {
+        return Err(Refusal::new("internal", "counters are not JSON"));
+    };
+    reply.insert("filter".to_owned(), filter);
+    reply.insert("generation".to_owned(), context.control.borrow().generation().0.into());
+    Ok(Reply::Json(Value::Object(reply)))
+}
+
+pub(in crate::api) fn drops(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    let after = request.query.number("after")?;
+    let Some(filter) = &context.sources.filter else {
+        return json(&DropsReply {
+            generation: context.control.borrow().generation(),
+            ..DropsReply::default()
+        });
+    };
+    if request.query.flag("follow")? {
+        // Without a number the stream begins with what comes next.
+        let next = || filter.drops(0).last().map_or(0, |record| record.sequence + 1);
+        return Ok(Reply::Drops { after: after.unwrap_or_else(next) });
+    }
+    let report = filter.report();
+    let records = filter.drops(after.unwrap_or(0));
+    let recent = records.get(records.len().saturating_sub(RECENT)..).unwrap_or_default();
+    json(&DropsReply {
+        generation: report.generation,
+        items: verdicts(&report).into_iter().filter(|count| count.verdict == "drop").collect(),
+        events: recent.iter().map(line).collect(),
+        lost: report.drops_lost,
+    })
+}
+
+/// The samples numbered `after` and later as lines of JSON, and the number to ask for next.
+pub(in crate::api) fn lines(context: &Context, after: u64) -> (u64, String) {
+    let Some(filter) = &context.sources.filter else { return (after, String::new()) };
+    let mut text = String::new();
+    let mut next = after;
+    for record in filter.drops(after) {
+        next = record.sequence + 1;
+        if let Ok(line) = serde_json::to_string(&line(&record)) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    (next, text)
+}
+
+fn line(record: &DropRecord) -> DropLine {
+    DropLine {
+        sequence: record.sequence,
+        time: record.at.as_secs_f64(),
+        listener: record.listener.as_ref().map(ToString::to_string),
+        reason: record.reason.to_owned(),
+        source: record.source.map(|ip| ip.to_string()),
+        source_port: record.source_port,
+        destination: record.destination.map(|ip| ip.to_string()),
+        destination_port: record.destination_port,
+        interface: record.interface.clone(),
+        vlan: record.vlan,
+        length: record.length,
+        generation: record.generation,
+    }
+}
+
+fn verdicts(report: &FilterReport) -> Vec<VerdictCount> {
+    let count = |listener: &str, row: &ReasonCount| VerdictCount {
+        listener: listener.to_owned(),
+        reason: row.reason.to_owned(),
+        verdict: if row.dropped { "drop" } else { "pass" }.to_owned(),
+        packets: row.count.packets,
+        bytes: row.count.bytes,
+    };
+    let listed = report
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.reasons.iter().map(|row| count(&listener.listener, row)));
+    listed.chain(report.unlisted.iter().map(|row| count("", row))).collect()
+}

@@ -1,0 +1,182 @@
+//! Pure: the OpenAPI 3.1 description, written from the table that dispatches.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    route::{self, Access, Route},
+    wire,
+};
+
+/// The description.
+pub(super) fn document(version: &str) -> Value {
+    let mut paths = Map::new();
+    for route in route::all() {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        if let Some(operations) = path.as_object_mut() {
+            operations.insert(route.method.as_str().to_ascii_lowercase(), operation(route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gateway control API",
+            "version": version,
+            "description": "HTTP/1.1 and JSON over a unix socket. Root, the daemon's user and the control group may \
+                change things; others may read. Fields are added, never renamed.",
+        },
+        "servers": [{ "url": "http://gateway", "description": "unix socket, e.g. /run/gateway/control.sock" }],
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let mut parameters: Vec<Value> = route
+        .path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
+    parameters.extend(route.query.iter().map(|name| parameter(name)));
+    let mut operation = json!({
+        "operationId": identifier(route),
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "Done", "content": { wire::JSON: { "schema": reference(route.reply) } } },
+            "default": { "description": "Refused; nothing was changed",
+                "content": { wire::JSON: { "schema": reference("Error") } } },
+        },
+    });
+    let Some(map) = operation.as_object_mut() else { return operation };
+    if route.access == Access::Write {
+        map.insert(
+            "description".to_owned(),
+            "Only for root, the daemon's user and the control group.".into(),
+        );
+    }
+    if let Some(body) = route.body {
+        let (media, schema) = match body {
+            "Document" => (wire::TOML, json!({ "type": "string" })),
+            name => (wire::JSON, reference(name)),
+        };
+        map.insert(
+            "requestBody".to_owned(),
+            json!({ "required": true, "content": { media: { "schema": schema } } }),
+        );
+    }
+    operation
+}
+
+/// `POST /v1/listeners/{name}/open` is `post_listeners_name_open`.
+fn identifier(route: &Route) -> String {
+    let path = route.path.trim_start_matches(wire::PREFIX).replace(['{', '}', '.'], "").replace('/', "_");
+    format!("{}{path}", route.method.as_str().to_ascii_lowercase())
+}
+
+fn parameter(name: &str) -> Value {
+    let (kind, description, required) = match name {
+        "dry_run" => ("boolean", "Say what would change, and change nothing", false),
+        "replace" => ("boolean", "Change in place what is there", false),
+        "follow" => ("boolean", "Stream a line of JSON per sample until the client goes away", false),
+        "after" => ("integer", "Only samples numbered from here on", false),
+        "examples" => ("boolean", "Add commands that call the service", false),
+        "with_secrets" => ("boolean", "Include keys and token hashes; only for who may write", false),
+        "source" => ("string", "Source address", true),
+        "destination" => ("string", "Destination address and port", true),
+        "interface" => ("string", "Interface that the packet comes in through", false),
+        _ => ("string", "", false),
+    };
+    json!({ "name": name, "in": "query", "required": required, "description": description,
+        "schema": { "type": kind } })
+}
+
+/// An object schema: `name: type` pairs; `?` at the end of a name makes it optional. A type is a JSON type, `[T]`, a
+/// union `a|b`, or the name of a schema.
+fn object(fields: &[(&str, &str)]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, kind) in fields {
+        let bare = name.trim_end_matches('?');
+        properties.insert(bare.to_owned(), schema(kind));
+        if bare == *name {
+            required.push(bare);
+        }
+    }
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn schema(kind: &str) -> Value {
+    match kind {
+        "any" => json!({}),
+        "string" | "integer" | "number" | "boolean" | "null" | "object" => json!({ "type": kind }),
+        _ => match kind.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) => json!({ "type": "array", "items": schema(inner) }),
+            None if kind.contains('|') => json!({ "anyOf": kind.split('|').map(schema).collect::<Vec<_>>() }),
+            None => json!({ "$ref": format!("#/components/schemas/{kind}") }),
+        },
+    }
+}
+
+/// Every schema, field by field, in the words of [`object`].
+#[rustfmt::skip]
+const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
+    ("Error", &[("error", "Refusal")]),
+    ("Refusal", &[("code", "string"), ("message", "string"), ("field?", "string"), ("value?", "string"), ("limit?", "string"), ("remedy?", "string")]),
+    ("Change", &[("kind", "string"), ("name", "string"), ("field?", "string"), ("old?", "any"), ("new?", "any")]),
+    ("Changed", &[("generation", "integer"), ("changed", "boolean"), ("item", "any"), ("changes", "[Change]"), ("dry_run?", "boolean"), ("notes?", "[string]")]),
+    ("Applied", &[("generation", "integer"), ("changed", "boolean"), ("item", "any"), ("changes", "[Change]"), ("dry_run?", "boolean"), ("notes?", "[string]"), ("tokens?", "[IssuedToken]")]),
+    ("IssuedToken", &[("service", "string"), ("token", "string")]),
+    ("ServiceAdded", &[("generation", "integer"), ("changed", "boolean"), ("item", "any"), ("changes", "[Change]"), ("dry_run?", "boolean"), ("notes?", "[string]"), ("name", "string"), ("endpoints", "[string]"), ("token?", "string")]),
+    ("Version", &[("version", "string"), ("api", "string")]),
+    ("Status", &[("version", "string"), ("generation", "integer"), ("uptime_seconds", "integer"), ("state", "string"), ("filter", "[FilterStatus]"), ("workers", "[WorkerStatus]"), ("listeners", "[ListenerStatus]"), ("domains", "integer"), ("certificates", "integer"), ("services", "integer"), ("routes", "integer"), ("warnings", "[string]")]),
+    ("FilterStatus", &[("interface", "string"), ("device", "string"), ("vlan", "integer"), ("mode", "string"), ("generation", "integer"), ("detail?", "string")]),
+    ("WorkerStatus", &[("worker", "integer"), ("generation", "integer")]),
+    ("ListenerStatus", &[("listener", "string"), ("interface", "string"), ("addresses", "[string]"), ("open", "boolean"), ("state", "string"), ("detail?", "string"), ("entries", "integer")]),
+    ("Stats", &[("generation", "integer"), ("filter", "[VerdictCount]"), ("services", "[object]"), ("listeners", "[object]")]),
+    ("VerdictCount", &[("listener", "string"), ("reason", "string"), ("verdict", "string"), ("packets", "integer"), ("bytes", "integer")]),
+    ("Drops", &[("generation", "integer"), ("items", "[VerdictCount]"), ("events", "[DropLine]"), ("lost", "integer")]),
+    ("DropLine", &[("sequence", "integer"), ("time", "number"), ("listener", "string|null"), ("reason", "string"), ("source", "string|null"), ("source_port", "integer"), ("destination", "string|null"), ("destination_port", "integer"), ("interface", "string"), ("vlan", "integer"), ("length", "integer"), ("generation", "integer")]),
+    ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("generation", "integer")]),
+    ("GatewayList", &[("generation", "integer"), ("items", "[GatewayItem]")]),
+    ("GatewayItem", &[("name", "string"), ("listeners", "integer"), ("services", "integer")]),
+    ("ListenerList", &[("generation", "integer"), ("items", "[ListenerItem]")]),
+    ("Listener", &[("name", "string"), ("gateway?", "string"), ("exposure", "string"), ("interface", "string"), ("addresses", "string|[string]"), ("http?", "integer|boolean"), ("https?", "integer|boolean"), ("open?", "boolean"), ("wait_address?", "boolean"), ("allow?", "string|[string]")]),
+    ("ListenerItem", &[("name", "string"), ("gateway", "string"), ("id", "integer"), ("exposure", "string"), ("interface", "string"), ("addresses", "[string]"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("wait_address", "boolean"), ("allow", "[string]"), ("draining", "[object]")]),
+    ("AllowList", &[("listener", "string"), ("generation", "integer"), ("items", "[AllowItem]")]),
+    ("AllowItem", &[("cidr", "string"), ("packets", "integer"), ("bytes", "integer"), ("draining?", "boolean"), ("until?", "integer")]),
+    ("Cidrs", &[("cidrs", "string|[string]"), ("allow_empty?", "boolean"), ("drain?", "string")]),
+    ("CertificateList", &[("generation", "integer"), ("items", "[CertificateItem]")]),
+    ("Certificate", &[("name", "string"), ("gateway?", "string"), ("chain", "string"), ("key?", "string"), ("key_fingerprint?", "string")]),
+    ("CertificateItem", &[("name", "string"), ("gateway", "string"), ("names", "[string]"), ("subject", "string"), ("issuer", "string"), ("not_before", "integer"), ("not_after", "integer"), ("key_fingerprint", "string"), ("domains", "[string]")]),
+    ("DomainList", &[("generation", "integer"), ("items", "[DomainItem]")]),
+    ("Domain", &[("host", "string"), ("gateway?", "string"), ("exposure", "string"), ("cert?", "string"), ("https_only?", "boolean")]),
+    ("DomainItem", &[("host", "string"), ("gateway", "string"), ("exposure", "string"), ("cert", "string|null"), ("https_only", "boolean"), ("routes", "[string]")]),
+    ("Check", &[("host", "string"), ("generation", "integer"), ("ok", "boolean"), ("checks", "[CheckItem]")]),
+    ("CheckItem", &[("name", "string"), ("ok", "boolean"), ("message", "string"), ("remedy?", "string")]),
+    ("ServiceList", &[("generation", "integer"), ("items", "[ServiceItem]")]),
+    ("Service", &[("name", "string"), ("gateway?", "string"), ("instances", "string|[string]"), ("protocol?", "string"), ("exposure?", "string"), ("body_limit?", "integer|string"), ("qps?", "integer|null"), ("no_auth?", "boolean"), ("forward_token?", "boolean"), ("timeouts?", "Timeouts"), ("token?", "string"), ("token_fingerprints?", "[string]"), ("token_hashes?", "[object]")]),
+    ("ServicePatch", &[("instances?", "string|[string]"), ("protocol?", "string"), ("exposure?", "string"), ("body_limit?", "integer|string"), ("qps?", "integer|null"), ("no_auth?", "boolean"), ("forward_token?", "boolean"), ("timeouts?", "Timeouts")]),
+    ("ServiceItem", &[("name", "string"), ("gateway", "string"), ("instances", "[string]"), ("protocol", "string"), ("exposure", "string"), ("body_limit", "integer"), ("qps", "integer|null"), ("no_auth", "boolean"), ("forward_token", "boolean"), ("timeouts", "Timeouts"), ("tokens", "[object]"), ("endpoints", "[string]"), ("routes", "[string]"), ("examples?", "[object]")]),
+    ("Timeouts", &[("connect?", "string"), ("first_byte?", "string"), ("idle?", "string")]),
+    ("Token", &[("token?", "string")]),
+    ("RouteList", &[("generation", "integer"), ("items", "[RouteItem]")]),
+    ("Route", &[("name", "string"), ("gateway?", "string"), ("host?", "string|null"), ("path_prefix?", "string"), ("methods?", "[string]"), ("headers?", "object"), ("strip_prefix?", "boolean"), ("services", "[any]")]),
+    ("RouteItem", &[("name", "string"), ("gateway", "string"), ("host", "string|null"), ("path_prefix", "string"), ("methods", "[string]"), ("headers", "object"), ("strip_prefix", "boolean"), ("services", "[object]")]),
+    ("Diff", &[("generation", "integer"), ("changed", "boolean"), ("changes", "[Change]")]),
+    ("Export", &[("generation", "integer"), ("toml", "string")]),
+    ("History", &[("generation", "integer"), ("items", "[HistoryItem]")]),
+    ("HistoryItem", &[("generation", "integer"), ("time", "integer"), ("actor", "integer|null"), ("summary", "string")]),
+    ("Rollback", &[("generation", "integer"), ("yes?", "boolean")]),
+];
+
+fn schemas() -> Value {
+    let mut schemas: Map<String, Value> =
+        SCHEMAS.iter().map(|(name, fields)| ((*name).to_owned(), object(fields))).collect();
+    schemas.insert("Any".to_owned(), json!({}));
+    Value::Object(schemas)
+}
+
+#[cfg(test)]
+mod tests;

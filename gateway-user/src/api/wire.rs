@@ -1,0 +1,243 @@
+//! Pure: the control API's requests and replies, version 1. Fields are added, never renamed (DESIGN §6).
+//!
+//! Resources travel in the form of the declarative file (`resource`), so they have no second form here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Generation, Refusal};
+
+/// First segment of every path.
+pub const PREFIX: &str = "/v1";
+/// Largest request body. A full allowlist file is far below it.
+pub const BODY_LIMIT: usize = 32 * 1024 * 1024;
+/// Media type of declarative files.
+pub const TOML: &str = "application/toml";
+/// Media type of everything else.
+pub const JSON: &str = "application/json";
+/// Media type of a followed stream: one JSON value per line.
+pub const LINES: &str = "application/x-ndjson";
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    pub error: Refusal,
+}
+
+/// Allowlist entries to add, remove or set. The text is split and parsed here, by the daemon, so that every client
+/// gets the same rules: commas, spaces and newlines separate, a bare address is a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CidrsRequest {
+    pub cidrs: Texts,
+    /// An empty list means nobody, so setting it has to be said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_empty: bool,
+    /// Keep established connections for this long, for example `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Texts {
+    /// All of it as one text, separated by newlines.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        match self {
+            Self::One(text) => text.clone(),
+            Self::Many(texts) => texts.join("\n"),
+        }
+    }
+}
+
+/// An allowlist with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowReply {
+    pub listener: String,
+    pub generation: Generation,
+    pub items: Vec<AllowItem>,
+}
+
+/// One entry of an allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowItem {
+    pub cidr: String,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Removed with `--drain`: established connections pass, new ones do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
+    /// End of the drain, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// A new token of a service, or one chosen by the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Without one a random token is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// Return to an earlier generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    pub generation: Generation,
+    /// Accept that access becomes wider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub yes: bool,
+}
+
+/// What the filter would do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainReply {
+    /// `pass` or `drop`.
+    pub verdict: String,
+    pub reason: String,
+    /// Which tier decides here: `xdp`, `tcx` or `accept`.
+    pub tier: String,
+    pub listener: Option<String>,
+    pub entry: Option<String>,
+    pub generation: Generation,
+}
+
+/// The daemon at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    pub version: String,
+    pub generation: Generation,
+    pub uptime_seconds: u64,
+    pub state: String,
+    pub filter: Vec<FilterStatus>,
+    pub workers: Vec<WorkerStatus>,
+    pub listeners: Vec<ListenerStatus>,
+    pub domains: usize,
+    pub certificates: usize,
+    pub services: usize,
+    pub routes: usize,
+    /// What is not as it should be, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The filter on one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterStatus {
+    /// The name that listeners use.
+    pub interface: String,
+    /// Where the program is attached: the interface itself, or the parent of a VLAN.
+    pub device: String,
+    /// 0: no VLAN.
+    pub vlan: u16,
+    /// `native`, `accept` (only the check at accept), `detached` or `off`.
+    pub mode: String,
+    pub generation: Generation,
+    /// Why the mode is not `native`, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One data-plane worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub worker: u32,
+    pub generation: Generation,
+}
+
+/// One listener's sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub listener: String,
+    pub interface: String,
+    pub addresses: Vec<String>,
+    pub open: bool,
+    /// `serving`, `closed`, `waiting` or `failed`.
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub entries: usize,
+}
+
+/// Packets of one listener with one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCount {
+    /// Empty for packets that belong to no listener.
+    pub listener: String,
+    pub reason: String,
+    /// `pass` or `drop`.
+    pub verdict: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Drops by listener and reason, and the sampled events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DropsReply {
+    pub generation: Generation,
+    pub items: Vec<VerdictCount>,
+    pub events: Vec<DropLine>,
+    /// Sampled events that were lost because nobody read them in time.
+    pub lost: u64,
+}
+
+/// One sampled drop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DropLine {
+    /// Counts up by one; follow with `after` = the last one + 1.
+    pub sequence: u64,
+    /// Seconds since the Unix epoch.
+    pub time: f64,
+    pub listener: Option<String>,
+    pub reason: String,
+    pub source: Option<String>,
+    pub source_port: u16,
+    pub destination: Option<String>,
+    pub destination_port: u16,
+    pub interface: String,
+    pub vlan: u16,
+    pub length: u32,
+    pub generation: Generation,
+}
+
+/// Result of checking a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReply {
+    pub host: String,
+    pub generation: Generation,
+    pub ok: bool,
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CidrsRequest;
+
+    #[test]
+    fn a_text_and_a_list_are_both_taken_and_unknown_keys_are_not() {
+        for good in [r#"{"cidrs":"a,b"}"#, r#"{"cidrs":["a","b"]}"#] {
+            let request: CidrsRequest = serde_json::from_str(good).unwrap();
+            assert_eq!(request.cidrs.joined().replace('\n', ","), "a,b");
+        }
+        for bad in [r#"{"cidrs":1}"#, r"{}", r#"{"cidrs":"a","drian":"3s"}"#] {
+            assert!(serde_json::from_str::<CidrsRequest>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What verbs have in common: sending a change and saying what it did, listing, showing.
+
+use serde_json::Value;
+
+use super::{
+    DONE, Done, Session,
+    output::{field, item_lines, items_table, plain, print_json, print_line, print_text},
+};
+use crate::{
+    api::client::{Call, Failure},
+    base::Refusal,
+};
+
+impl Session {
+    /// Sends a change and prints `done` (a sentence without full stop) with the generation, or that nothing was to do.
+    pub(super) fn change(&self, call: Call, done: &str) -> Done {
+        self.change_then(call, done, |_| ())
+    }
+
+    /// As [`Session::change`], and lets `more` print what else people need of the answer.
+    pub(super) fn change_then(&self, call: Call, done: &str, more: impl FnOnce(&Value)) -> Done {
+        let reply = self.client.send(call)?;
+        if self.json {
+            print_json(&reply);
+            return Ok(DONE);
+        }
+        let generation = field(&reply, "generation");
+        let is = |key: &str| reply.get(key).and_then(Value::as_bool);
+        match (is("changed"), is("dry_run")) {
+            (Some(false), _) => print_line(&format!("nothing to change (generation {generation})")),
+            (_, Some(true)) => print_line(&format!("dry run, nothing was changed; it would be: {done}")),
+            (_, _) => print_line(&format!("{done} (generation {generation})")),
+        }
+        print_text(&difference(&reply));
+        more(&reply);
+        Ok(DONE)
+    }
+
+    /// Prints a list as a table.
+    pub(super) fn list(&self, call: Call, columns: &[(&str, &str)], empty: &str) -> Done {
+        let reply = self.client.send(call)?;
+        if self.json {
+            print_json(&reply);
+        } else if super::output::items(&reply).is_empty() {
+            print_line(empty);
+        } else {
+            print_text(&items_table(&reply, columns));
+        }
+        Ok(DONE)
+    }
+
+    /// Prints one item.
+    pub(super) fn show(&self, call: Call) -> Done {
+        let reply = self.client.send(call)?;
+        if self.json {
+            print_json(&reply);
+        } else {
+            print_text(&item_lines(&reply));
+        }
+        Ok(DONE)
+    }
+}
+
+/// The lines of a change's difference: `+ listener edge`, `~ service chat.qps: 5 -> 10`.
+pub(super) fn difference(reply: &Value) -> String {
+    let changes = reply.get("changes").and_then(Value::as_array).into_iter().flatten();
+    changes.map(|change| format!("  {}\n", line(change))).collect()
+}
+
+fn line(change: &Value) -> String {
+    let (old, new) = (change.get("old"), change.get("new"));
+    let (sign, values) = match (old, new) {
+        (None, Some(new)) => ('+', plain(new)),
+        (Some(old), None) => ('-', plain(old)),
+        (Some(old), Some(new)) => ('~', format!("{} -> {}", plain(old), plain(new))),
+        (None, None) => ('~', String::new()),
+    };
+    let (kind, name) = (field(change, "kind"), field(change, "name"));
+    match change.get("field") {
+        Some(key) => format!("{sign} {kind} {name}.{}: {values}", plain(key)),
+        // A whole resource: its name says enough.
+        None => format!("{sign} {kind} {name}"),
+    }
+}
+
+/// Reads a file, or stdin for `-`.
+pub(super) fn read_text(path: &std::path::Path, field: &str) -> Result<String, Failure> {
+    use std::io::Read as _;
+
+    let result = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    result.map_err(|error| {
+        Failure::Refused(
+            Refusal::new("unreadable_file", format!("cannot read the file: {error}"))
+                .field(field, path.display())
+                .remedy("check the path and its permissions"),
+        )
+    })
+}
+
+/// A JSON object that leaves out what was not said.
+#[derive(Default)]
+pub(super) struct Object(serde_json::Map<String, Value>);
+
+impl Object {
+    /// Sets a field.
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a field if there is a value.
+    pub(super) fn maybe(&mut self, key: &str, value: Option<impl Into<Value>>) -> &mut Self {
+        match value {
+            Some(value) => self.set(key, value),
+            None => self,
+        }
+    }
+
+    /// The object.
+    pub(super) fn finish(&mut self) -> Value {
+        Value::Object(std::mem::take(&mut self.0))
+    }
+}

@@ -1,0 +1,138 @@
+//! `gateway listener …`: where clients connect.
+
+use clap::{Args, Subcommand};
+
+use super::{Done, DryRun, Session, change::Object};
+use crate::api::client::Call;
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Add a listener; it is closed and its allowlist is empty until you say otherwise
+    Add(Add),
+    /// Let allowed sources connect
+    Open(Named),
+    /// Refuse everybody, also allowed sources
+    Close(Named),
+    /// Show one listener
+    Show {
+        /// Name of the listener
+        name: String,
+    },
+    /// List all listeners
+    List,
+    /// Delete a listener and its allowlist
+    Delete(Named),
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Name of the listener
+    name: String,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Name of the listener
+    name: String,
+    /// Where clients come from
+    #[arg(long, value_name = "public", default_value = "public")]
+    exposure: String,
+    /// Network interface that clients come in through
+    #[arg(long, value_name = "IF")]
+    interface: String,
+    /// Address of that interface, `*` for all; repeat it for several
+    #[arg(long, value_name = "ADDR", required = true, value_delimiter = ',')]
+    address: Vec<String>,
+    /// Port for HTTP [default: 80]
+    #[arg(long, value_name = "PORT", conflicts_with = "no_http")]
+    http: Option<u16>,
+    /// No HTTP port
+    #[arg(long)]
+    no_http: bool,
+    /// Port for HTTPS [default: 443]
+    #[arg(long, value_name = "PORT", conflicts_with = "no_https")]
+    https: Option<u16>,
+    /// No HTTPS port
+    #[arg(long)]
+    no_https: bool,
+    /// Open it at once
+    #[arg(long)]
+    open: bool,
+    /// Do not insist that the interface has the address already
+    #[arg(long)]
+    wait_address: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+impl Verb {
+    pub(super) fn run(&self, session: &Session) -> Done {
+        match self {
+            Self::Add(add) => add.run(session),
+            Self::Open(named) => {
+                let call = Call::post(&["listeners", &named.name, "open"]).dry_run(named.dry_run.dry_run);
+                session.change(call, &format!("listener {} is open to its allowlist", named.name))
+            }
+            Self::Close(named) => {
+                let call = Call::post(&["listeners", &named.name, "close"]).dry_run(named.dry_run.dry_run);
+                session.change(call, &format!("listener {} is closed to everybody", named.name))
+            }
+            Self::Delete(named) => {
+                let call = Call::delete(&["listeners", &named.name]).dry_run(named.dry_run.dry_run);
+                session.change(call, &format!("listener {} is deleted", named.name))
+            }
+            Self::Show { name } => session.show(Call::get(&["listeners", name])),
+            Self::List => session.list(
+                Call::get(&["listeners"]),
+                &[
+                    ("NAME", "name"),
+                    ("EXPOSURE", "exposure"),
+                    ("INTERFACE", "interface"),
+                    ("ADDRESSES", "addresses"),
+                    ("HTTP", "http"),
+                    ("HTTPS", "https"),
+                    ("OPEN", "open"),
+                    ("ALLOW", "allow"),
+                ],
+                "no listeners; add one with `gateway listener add NAME --interface IF --address ADDR`",
+            ),
+        }
+    }
+}
+
+impl Add {
+    fn run(&self, session: &Session) -> Done {
+        let mut body = Object::default();
+        body.set("name", self.name.as_str())
+            .set("exposure", self.exposure.as_str())
+            .set("interface", self.interface.as_str())
+            .set("addresses", self.address.clone());
+        port(&mut body, "http", self.http, self.no_http);
+        port(&mut body, "https", self.https, self.no_https);
+        if self.open {
+            body.set("open", true);
+        }
+        if self.wait_address {
+            body.set("wait_address", true);
+        }
+        let call = Call::post(&["listeners"]).json(&body.finish()).dry_run(self.dry_run.dry_run);
+        let name = &self.name;
+        let next = if self.open {
+            format!("listener {name} is open; nobody is allowed yet: `gateway allow add {name} CIDR`")
+        } else {
+            format!("listener {name} is added, closed; open it with `gateway listener open {name}`")
+        };
+        session.change(call, &next)
+    }
+}
+
+fn port(body: &mut Object, key: &str, port: Option<u16>, none: bool) {
+    if none {
+        // The declarative form of "no such port".
+        body.set(key, false);
+    } else {
+        body.maybe(key, port);
+    }
+}

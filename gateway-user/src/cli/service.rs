@@ -1,0 +1,262 @@
+//! `gateway service …` and `gateway token …`: what is called and who may call it.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::{
+    DONE, Done, DryRun, Session,
+    change::{Object, read_text},
+    output::{field, item_lines, print_json, print_line, print_text},
+};
+use crate::api::{
+    client::{Call, Failure},
+    wire::TokenRequest,
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Add a service; prints where it is reached and, once, its token
+    Add(Add),
+    /// Show one service, with `--examples` also how to call it
+    Show {
+        /// Name of the service
+        name: String,
+        /// Print curl commands
+        #[arg(long)]
+        examples: bool,
+    },
+    /// Change some fields of a service
+    Update(Update),
+    /// List all services
+    List,
+    /// Delete a service that no route uses
+    Delete(Delete),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Replace a service's token; prints the new one, once; the old one stops working at once
+    Rotate(Rotate),
+}
+
+#[derive(Debug, Args)]
+struct Fields {
+    /// Instance; repeat it or use commas for several
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    instance: Vec<String>,
+    /// What the instances speak: http or grpc [default: http]
+    #[arg(long)]
+    protocol: Option<String>,
+    /// Where it can be called from: all, public, vpc or vpc:NAME [default: all]
+    #[arg(long)]
+    exposure: Option<String>,
+    /// Largest request body [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    body_limit: Option<String>,
+    /// Requests per second [default: no limit]
+    #[arg(long, value_name = "N")]
+    qps: Option<u32>,
+    /// Pass the client's Authorization header on
+    #[arg(long)]
+    forward_token: bool,
+    /// Time to connect to an instance
+    #[arg(long, value_name = "DURATION")]
+    connect_timeout: Option<String>,
+    /// Time to the first byte of the response
+    #[arg(long, value_name = "DURATION")]
+    first_byte_timeout: Option<String>,
+    /// Time between two pieces of the response
+    #[arg(long, value_name = "DURATION")]
+    idle_timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Name of the service
+    name: String,
+    #[command(flatten)]
+    fields: Fields,
+    /// Use the token in this file (`-`: stdin) instead of a random one
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    token_file: Option<PathBuf>,
+    /// Let everybody call it who reaches a listener
+    #[arg(long)]
+    no_auth: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Name of the service
+    name: String,
+    #[command(flatten)]
+    fields: Fields,
+    /// Remove the limit of requests per second
+    #[arg(long, conflicts_with = "qps")]
+    no_qps: bool,
+    /// Strip the client's Authorization header again
+    #[arg(long, conflicts_with = "forward_token")]
+    strip_token: bool,
+    /// Ask for a token, or let everybody in
+    #[arg(long, value_name = "true|false")]
+    no_auth: Option<bool>,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Name of the service
+    name: String,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Name of the service
+    service: String,
+    /// Use the token in this file (`-`: stdin) instead of a random one
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+impl Fields {
+    fn write(&self, body: &mut Object) {
+        if !self.instance.is_empty() {
+            body.set("instances", self.instance.clone());
+        }
+        body.maybe("protocol", self.protocol.as_deref())
+            .maybe("exposure", self.exposure.as_deref())
+            .maybe("body_limit", self.body_limit.as_deref())
+            .maybe("qps", self.qps);
+        if self.forward_token {
+            body.set("forward_token", true);
+        }
+        let timeouts = Object::default()
+            .maybe("connect", self.connect_timeout.as_deref())
+            .maybe("first_byte", self.first_byte_timeout.as_deref())
+            .maybe("idle", self.idle_timeout.as_deref())
+            .finish();
+        if timeouts.as_object().is_some_and(|map| !map.is_empty()) {
+            body.set("timeouts", timeouts);
+        }
+    }
+}
+
+impl Verb {
+    pub(super) fn run(&self, session: &Session) -> Done {
+        match self {
+            Self::Add(add) => add.run(session),
+            Self::Show { name, examples } => show(session, name, *examples),
+            Self::Update(update) => {
+                let mut body = Object::default();
+                update.fields.write(&mut body);
+                if update.no_qps {
+                    body.set("qps", Value::Null);
+                }
+                if update.strip_token {
+                    body.set("forward_token", false);
+                }
+                body.maybe("no_auth", update.no_auth);
+                let call = Call::new(Method::PATCH, &["services", &update.name])
+                    .json(&body.finish())
+                    .dry_run(update.dry_run.dry_run);
+                session.change_then(call, &format!("service {} is updated", update.name), secrets)
+            }
+            Self::List => session.list(
+                Call::get(&["services"]),
+                &[
+                    ("NAME", "name"),
+                    ("PROTOCOL", "protocol"),
+                    ("EXPOSURE", "exposure"),
+                    ("INSTANCES", "instances"),
+                    ("QPS", "qps"),
+                    ("NO AUTH", "no_auth"),
+                ],
+                "no services; add one with `gateway service add NAME --instance HOST:PORT`",
+            ),
+            Self::Delete(delete) => {
+                let call = Call::delete(&["services", &delete.name]).dry_run(delete.dry_run.dry_run);
+                session.change(call, &format!("service {} is deleted", delete.name))
+            }
+        }
+    }
+}
+
+impl TokenVerb {
+    pub(super) fn run(&self, session: &Session) -> Done {
+        let Self::Rotate(rotate) = self;
+        let token = token(rotate.token_file.as_deref())?;
+        let call = Call::post(&["services", &rotate.service, "token"])
+            .json(&TokenRequest { token })
+            .dry_run(rotate.dry_run.dry_run);
+        session.change_then(
+            call,
+            &format!("service {} has a new token; the old one is refused", rotate.service),
+            secrets,
+        )
+    }
+}
+
+impl Add {
+    fn run(&self, session: &Session) -> Done {
+        let mut body = Object::default();
+        body.set("name", self.name.as_str());
+        self.fields.write(&mut body);
+        body.maybe("token", token(self.token_file.as_deref())?);
+        if self.no_auth {
+            body.set("no_auth", true);
+        }
+        let call = Call::post(&["services"]).json(&body.finish()).dry_run(self.dry_run.dry_run);
+        session.change_then(call, &format!("service {} is added", self.name), secrets)
+    }
+}
+
+/// Where the service is reached, and its token if the answer carries one.
+fn secrets(reply: &Value) {
+    for url in endpoints(reply) {
+        print_line(&format!("  {url}"));
+    }
+    if let Some(token) = reply.get("token").and_then(Value::as_str) {
+        print_line(&format!("token (shown this once): {token}"));
+    }
+}
+
+fn endpoints(value: &Value) -> impl Iterator<Item = &str> {
+    value.get("endpoints").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn show(session: &Session, name: &str, examples: bool) -> Done {
+    let mut call = Call::get(&["services", name]);
+    if examples {
+        call = call.query("examples", true);
+    }
+    let reply = session.client.send(call)?;
+    if session.json {
+        print_json(&reply);
+        return Ok(DONE);
+    }
+    let mut item = reply.clone();
+    if let Some(map) = item.as_object_mut() {
+        map.remove("examples");
+    }
+    print_text(&item_lines(&item));
+    if examples {
+        for example in reply.get("examples").and_then(Value::as_array).into_iter().flatten() {
+            print_line(&format!("\n# {}\n{}", field(example, "title"), field(example, "command")));
+        }
+    }
+    Ok(DONE)
+}
+
+fn token(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    // The daemon takes the newline off; here it is only carried.
+    file.map(|path| read_text(path, "token_file")).transpose()
+}

@@ -1,0 +1,159 @@
+//! `gateway stats` and `gateway top`: packets and requests, as totals and as rates.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    DONE, Done, Session,
+    output::{Table, field, plain, print_json, print_json_line, print_text},
+};
+use crate::api::client::{Call, Failure};
+
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Print anew until interrupted
+    #[arg(long)]
+    watch: bool,
+    /// Seconds between two prints
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds between two prints
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+}
+
+impl StatsArgs {
+    pub(super) fn run(&self, session: &Session) -> Done {
+        loop {
+            let reply = read(session)?;
+            match (session.json, self.watch) {
+                (true, true) => print_json_line(&reply),
+                (true, false) => print_json(&reply),
+                (false, _) => print_text(&tables(&reply, None)),
+            }
+            if !self.watch {
+                return Ok(DONE);
+            }
+            thread::sleep(Duration::from_secs(self.interval));
+        }
+    }
+}
+
+impl TopArgs {
+    pub(super) fn run(&self, session: &Session) -> Done {
+        let mut before = read(session)?;
+        loop {
+            thread::sleep(Duration::from_secs(self.interval));
+            let now = read(session)?;
+            if session.json {
+                print_json_line(&now);
+            } else {
+                // Home, print, clear what is left of the last frame: no flicker.
+                let frame = tables(&now, Some((&before, self.interval)));
+                print_text(&format!("\u{1b}[H{}\u{1b}[J", frame.replace('\n', "\u{1b}[K\n")));
+            }
+            before = now;
+        }
+    }
+}
+
+fn read(session: &Session) -> Result<Value, Failure> {
+    session.client.send(Call::get(&["stats"]))
+}
+
+/// Both tables; with an earlier answer the numbers are per second.
+fn tables(reply: &Value, before: Option<(&Value, u64)>) -> String {
+    let mut text = format!("generation {}\n\n", field(reply, "generation"));
+    let unit = if before.is_some() { "/S" } else { "" };
+    let earlier = |key: &str, identity: &[&str]| before.map(|(value, _)| rows_by(value, key, identity));
+    let seconds = before.map_or(1, |(_, seconds)| seconds);
+
+    let identity = ["listener", "reason"];
+    let old = earlier("filter", &identity);
+    let (packets, bytes) = (format!("PACKETS{unit}"), format!("BYTES{unit}"));
+    let mut table = Table::new(&["LISTENER", "VERDICT", "REASON", &packets, &bytes]);
+    for row in rows(reply, "filter") {
+        let old = old.as_ref().and_then(|old| old.get(&identify(row, &identity)).copied());
+        table.row([
+            field(row, "listener"),
+            field(row, "verdict"),
+            field(row, "reason"),
+            figure(row, "packets", old, seconds),
+            figure(row, "bytes", old, seconds),
+        ]);
+    }
+    text.push_str(&table.render());
+
+    let old = earlier("services", &["service"]);
+    let columns = numeric_columns(rows(reply, "services"));
+    let headings: Vec<String> = std::iter::once("SERVICE".to_owned())
+        .chain(columns.iter().map(|column| format!("{}{unit}", column.to_uppercase())))
+        .collect();
+    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows(reply, "services") {
+        let old = old.as_ref().and_then(|old| old.get(&identify(row, &["service"])).copied());
+        let figures = columns.iter().map(|column| figure(row, column, old, seconds));
+        table.row(std::iter::once(field(row, "service")).chain(figures));
+    }
+    text.push('\n');
+    text.push_str(&table.render());
+    text
+}
+
+fn rows<'a>(reply: &'a Value, key: &str) -> &'a [Value] {
+    reply.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn rows_by<'a>(reply: &'a Value, key: &str, identity: &[&str]) -> BTreeMap<String, &'a Value> {
+    rows(reply, key).iter().map(|row| (identify(row, identity), row)).collect()
+}
+
+fn identify(row: &Value, identity: &[&str]) -> String {
+    identity.iter().map(|key| field(row, key)).collect::<Vec<_>>().join("\u{0}")
+}
+
+fn numeric_columns(rows: &[Value]) -> Vec<String> {
+    let mut columns: Vec<String> = Vec::new();
+    for (key, value) in rows.iter().filter_map(Value::as_object).flatten() {
+        if value.is_number() && !columns.contains(key) {
+            columns.push(key.clone());
+        }
+    }
+    columns
+}
+
+/// A number as it is, or its growth per second.
+fn figure(row: &Value, key: &str, old: Option<&Value>, seconds: u64) -> String {
+    let now = row.get(key);
+    match (now.and_then(Value::as_u64), old.and_then(|old| old.get(key)).and_then(Value::as_u64)) {
+        (Some(now), Some(old)) => (now.saturating_sub(old) / seconds.max(1)).to_string(),
+        (Some(_) | None, _) => now.map_or_else(|| "-".to_owned(), plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::tables;
+
+    #[test]
+    fn totals_and_rates() {
+        let old = json!({"generation": 1, "filter": [{"listener": "a", "reason": "allowed", "verdict": "pass",
+            "packets": 10, "bytes": 100}], "services": [{"service": "s", "requests": 4}]});
+        let mut new = old.clone();
+        new["filter"][0]["packets"] = json!(30);
+        new["services"][0]["requests"] = json!(8);
+        let totals = tables(&new, None);
+        assert!(totals.contains("a         pass     allowed  30       100"), "{totals}");
+        let rates = tables(&new, Some((&old, 2)));
+        assert!(rates.contains("a         pass     allowed  10         0"), "{rates}");
+        assert!(rates.contains("s        2"), "{rates}");
+    }
+}

@@ -1,0 +1,48 @@
+//! `gateway status`: the daemon at a glance.
+
+use serde_json::Value;
+
+use super::{
+    DONE, Done, Session,
+    output::{Table, field, print_json, print_text},
+};
+use crate::api::client::Call;
+
+pub(super) fn run(session: &Session) -> Done {
+    let reply = session.client.send(Call::get(&["status"]))?;
+    if session.json {
+        print_json(&reply);
+        return Ok(DONE);
+    }
+    let mut head = format!(
+        "gateway {}, generation {}, up {} s, state {}\n",
+        field(&reply, "version"),
+        field(&reply, "generation"),
+        field(&reply, "uptime_seconds"),
+        field(&reply, "state"),
+    );
+    head.push_str(&section(&reply, "filter", &["interface", "mode", "generation", "detail"]));
+    head.push_str(&section(&reply, "workers", &["worker", "generation"]));
+    head.push_str(&section(
+        &reply,
+        "listeners",
+        &["listener", "interface", "addresses", "state", "entries", "detail"],
+    ));
+    for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        head.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
+    }
+    print_text(&head);
+    Ok(DONE)
+}
+
+fn section(reply: &Value, key: &str, columns: &[&str]) -> String {
+    let Some(rows) = reply.get(key).and_then(Value::as_array).filter(|rows| !rows.is_empty()) else {
+        return format!("\nno {key}\n");
+    };
+    let headings: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
+    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows {
+        table.row(columns.iter().map(|column| field(row, column)));
+    }
+    format!("\n{}", table.render())
+}

@@ -1,0 +1,104 @@
+//! The command line's own rules: clap's self-check, flags everywhere, exit codes.
+
+use std::path::PathBuf;
+
+use clap::Parser as _;
+
+use super::{Cli, Command, UNREACHABLE, remote};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_parser_is_consistent() {
+    Cli::describe().debug_assert();
+}
+
+#[test]
+fn every_line_of_the_contract_parses() {
+    for line in [
+        "gateway run --config f --state d --socket s --pin-dir p --admin 127.0.0.1:1 --user u",
+        "gateway status --json",
+        "gateway doctor --json",
+        "gateway version",
+        "gateway detach --pin-dir p",
+        "gateway apply -f f --dry-run",
+        "gateway diff -f f",
+        "gateway export --with-secrets f",
+        "gateway history",
+        "gateway rollback 7 --yes --dry-run",
+        "gateway listener add edge --exposure public --interface eth0 --address 192.0.2.1 --address 2001:db8::1 \
+         --http 8080 --no-https --open --wait-address --dry-run",
+        "gateway listener add edge --interface eth0 --address * --no-http --https 8443",
+        "gateway listener open edge",
+        "gateway listener close edge --dry-run",
+        "gateway listener show edge",
+        "gateway listener delete edge",
+        "gateway listener list --socket /s",
+        "gateway allow list edge",
+        "gateway allow add edge 10.0.0.0/8,192.0.2.1 --dry-run",
+        "gateway allow add edge 10.0.0.0/8 192.0.2.1",
+        "gateway allow add edge -",
+        "gateway allow remove edge 10.0.0.0/8 --drain 30s",
+        "gateway allow set edge - --allow-empty",
+        "gateway allow set edge --allow-empty",
+        "gateway cert add c --chain f --key k",
+        "gateway cert list",
+        "gateway cert show c",
+        "gateway cert delete c",
+        "gateway domain add api.example.org --exposure vpc:a --cert c --https-only",
+        "gateway domain check api.example.org",
+        "gateway domain list",
+        "gateway domain delete api.example.org",
+        "gateway service add chat --instance a:1,b:2 --instance c:3 --protocol grpc --exposure all --body-limit 1MiB \
+         --qps 5 --token-file -",
+        "gateway service add chat --instance a:1 --no-auth",
+        "gateway service show chat --examples",
+        "gateway service update chat --qps 7",
+        "gateway service list",
+        "gateway service delete chat",
+        "gateway token rotate chat",
+        "gateway route add r --host h --path-prefix /p --service a=9 --service b",
+        "gateway route list",
+        "gateway route delete r",
+        "gateway stats --watch",
+        "gateway drops --follow",
+        "gateway explain 192.0.2.1 198.51.100.1:443 --interface eth0",
+        "gateway top",
+        "gateway completions bash",
+        "gateway man /tmp/x",
+    ] {
+        let words = line.split_whitespace();
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn usage_errors_exit_2() {
+    for line in [
+        "gateway",
+        "gateway nonsense",
+        "gateway listener add edge --address 192.0.2.1",
+        "gateway listener add edge --interface a --address b --http 1 --no-http",
+        "gateway allow add edge",
+        "gateway allow set edge",
+        "gateway service add s --token-file f --no-auth",
+        "gateway rollback x",
+    ] {
+        match parse(line) {
+            Err(error) => assert_eq!(error.exit_code(), 2, "{line}"),
+            Ok(_) => panic!("{line} should not parse"),
+        }
+    }
+}
+
+#[test]
+fn without_a_daemon_the_exit_code_is_3() {
+    let mut cli = parse("gateway status").unwrap();
+    cli.global.socket = Some(PathBuf::from("/nonexistent/control.sock"));
+    let Command::Remote(verb) = &cli.command else { panic!("status talks to the daemon") };
+    assert_eq!(remote(&cli.global, verb), UNREACHABLE);
+}
