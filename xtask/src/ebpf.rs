@@ -19,6 +19,10 @@ use crate::{elf, fingerprint};
 /// The object that is embedded in the gateway.
 pub(crate) const OBJECT: &str = "target/bpf/gateway-ebpf";
 
+const BIN: &str = "gateway-ebpf";
+const BENCH_BIN: &str = "gateway-bench";
+const BENCH_OBJECT: &str = "target/bpf/gateway-bench";
+
 /// The same program with another table layout: the upgrade from one layout to another is tested with both.
 pub(crate) const LAYOUT_B: Variant =
     Variant { feature: "layout-b", object: "target/bpf/gateway-ebpf-layout-b" };
@@ -44,7 +48,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match (&arguments.features, &arguments.out) {
-        (Some(features), Some(out)) => build(Some(features), &run::root().join(out)),
+        (Some(features), Some(out)) => build(BIN, Some(features), &run::root().join(out)),
         _ if arguments.variant.is_some() => build_all(),
         _ => build_shipped(),
     }
@@ -52,7 +56,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Builds the object that is shipped.
 pub(crate) fn build_shipped() -> anyhow::Result<()> {
-    build(None, &run::root().join(OBJECT))
+    build(BIN, None, &run::root().join(OBJECT))
+}
+
+/// Builds the benchmarks' own programs: an empty one and a packet source. Never shipped.
+pub(crate) fn build_bench() -> anyhow::Result<()> {
+    build(BENCH_BIN, None, &run::root().join(BENCH_OBJECT))
 }
 
 /// Builds the shipped object and its variant.
@@ -63,22 +72,23 @@ pub(crate) fn build_all() -> anyhow::Result<()> {
         println!("    gateway-ebpf has no feature {}: no second object is built", LAYOUT_B.feature);
         return Ok(());
     }
-    build(Some(LAYOUT_B.feature), &run::root().join(LAYOUT_B.object))
+    build(BIN, Some(LAYOUT_B.feature), &run::root().join(LAYOUT_B.object))
 }
 
-fn build(features: Option<&str>, object: &Path) -> anyhow::Result<()> {
+fn build(bin: &str, features: Option<&str>, object: &Path) -> anyhow::Result<()> {
     setup::ensure(Purpose::Build)?;
     // Before the build: an edit made while it runs must make the object stale.
     let fingerprint = fingerprint::of_sources(run::root())?;
     let mut failures = Vec::new();
     for recipe in recipes() {
         let mut cargo = recipe.cargo();
+        cargo.args(["--bin", bin]);
         if let Some(features) = features {
             cargo.args(["--features", features]);
         }
         run::step(&format!("building the XDP program for {} with {}", object.display(), recipe.name()));
         match run::check(&mut cargo) {
-            Ok(()) => return install(&recipe.artifact(), object, &fingerprint),
+            Ok(()) => return install(&recipe.artifact(bin), object, &fingerprint),
             Err(failure) => failures.push(failure.to_string()),
         }
     }
@@ -164,8 +174,8 @@ impl Recipe {
         run::root().join("target/bpf-build").join(name)
     }
 
-    fn artifact(self) -> PathBuf {
-        self.target_dir().join(BPF_TARGET).join("release/gateway-ebpf")
+    fn artifact(self, bin: &str) -> PathBuf {
+        self.target_dir().join(BPF_TARGET).join("release").join(bin)
     }
 
     fn cargo(self) -> Command {

@@ -4,6 +4,7 @@
 //! Raw figures go to target/bench/*.json, a table that fits into the README to the terminal. All traffic stays in
 //! network namespaces made here, and every step is bounded in time.
 
+mod filter;
 mod process;
 mod proxy;
 mod report;
@@ -36,6 +37,10 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// Nanoseconds per packet of the filter against an empty program
+    Filter,
+    /// CPU per dropped packet on veth against nftables netdev ingress
+    Flood,
     /// The proxy against nginx and HAProxy, one core each: CPU per request, requests per second
     Proxy,
 }
@@ -48,6 +53,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     setup::ensure(Purpose::Bench)?;
     let wanted = |what| arguments.what.is_none_or(|one| one == what);
+    for (what, name) in [(What::Filter, "filter"), (What::Flood, "flood")] {
+        if wanted(what) {
+            filter::run(name)?;
+        }
+    }
     if wanted(What::Proxy) {
         proxy::run(arguments)?;
     }

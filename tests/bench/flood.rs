@@ -1,0 +1,232 @@
+//! CPU per dropped packet on a veth pair: the filter against an nftables set at the netdev ingress hook.
+//!
+//! The receiving end's NAPI runs in a kernel thread pinned to core 1; its run time divided by the packets it took is
+//! the figure, which holds whether or not the sender saturates the receiver. The sender, on core 0, is
+//! `BPF_PROG_TEST_RUN` with live frames: SYNs from random sources with valid checksums (a wrong checksum would make a
+//! host without a filter look cheap).
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use aya::{
+    EbpfLoader,
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
+};
+use harness::NetNs;
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use serde::Serialize;
+
+use crate::{
+    frames::{self, syn},
+    policy, report,
+};
+
+/// How long to flood.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Rounds; the order of the candidates changes from round to round.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Packets per flood.
+    #[arg(long, default_value_t = 3_000_000)]
+    packets: u32,
+}
+
+const SENDER: &str = "src0";
+const RECEIVER: &str = "dst0";
+
+#[derive(Serialize)]
+struct Flood {
+    candidate: &'static str,
+    round: usize,
+    packets: u64,
+    cpu_ns_per_packet: f64,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let (sender, receiver) = (NetNs::new("sender"), NetNs::new("receiver"));
+    harness::netns::batch(
+        None,
+        &format!(
+            "link add {SENDER} netns {} numtxqueues 1 numrxqueues 1 address 02:00:00:00:00:02 type veth \
+             peer name {RECEIVER} netns {} numtxqueues 1 numrxqueues 1 address 02:00:00:00:00:01\n",
+            sender.name(),
+            receiver.name()
+        ),
+    );
+    for (namespace, interface) in [(&sender, SENDER), (&receiver, RECEIVER)] {
+        namespace.ip(&["link", "set", interface, "up"]);
+    }
+    receiver.ip(&["addr", "add", "192.0.2.1/24", "dev", RECEIVER]);
+    // GRO turns the receive NAPI on also without an XDP program, so both candidates take packets the same way.
+    receiver.check("ethtool", &["-K", RECEIVER, "gro", "on"]);
+    let threaded = format!("echo 1 > /sys/class/net/{RECEIVER}/threaded");
+    harness::process::check("ip", &["netns", "exec", receiver.name(), "sh", "-c", &threaded]);
+    let napi = napi_thread()?;
+    pin(napi, 1)?;
+
+    let mut floods = Vec::new();
+    for round in 0..options.rounds {
+        for step in 0..2 {
+            let candidate = if (round + step) % 2 == 0 { xdp } else { nftables };
+            floods.push(candidate(options, round, &sender, &receiver, napi)?);
+        }
+    }
+    print(&floods);
+    println!("\n{}; {} floods of {} packets each", report::Machine::this(), options.rounds, options.packets);
+    report::keep(&crate::output_directory(), "flood", &floods)
+}
+
+const XDP: &str = "gateway (native XDP)";
+const NFTABLES: &str = "nftables netdev ingress, interval set";
+
+fn xdp(
+    options: &Options,
+    round: usize,
+    sender: &NetNs,
+    receiver: &NetNs,
+    napi: Pid,
+) -> anyhow::Result<Flood> {
+    receiver.within(|| {
+        let interface = nix::net::if_::if_nametoindex(RECEIVER)?;
+        let mut ebpf = policy::load(interface)?;
+        let program: &mut Xdp = ebpf.program_mut("gateway").context("gateway")?.try_into()?;
+        program.load()?;
+        // Detached with `ebpf` at the end of the round.
+        program.attach(RECEIVER, XdpMode::Driver)?;
+        let flood = flood(options, XDP, round, sender, receiver, napi)?;
+        let dropped = policy::not_allowed(&ebpf)?;
+        ensure!(dropped >= flood.packets * 99 / 100, "the filter dropped {dropped} of {}", flood.packets);
+        Ok(flood)
+    })
+}
+
+fn nftables(
+    options: &Options,
+    round: usize,
+    sender: &NetNs,
+    receiver: &NetNs,
+    napi: Pid,
+) -> anyhow::Result<Flood> {
+    let entries: Vec<String> =
+        (0..policy::ENTRIES).map(policy::entry_v4).map(|(net, length)| format!("{net}/{length}")).collect();
+    // nft 1.0.6 wants a newline between closing braces; a rule set that failed to load would look like a good filter.
+    let rules = format!(
+        "table netdev bench {{\n  set allowed {{ type ipv4_addr; flags interval; elements = {{ {} }}; }}\n  counter dropped {{ }}\n  \
+         chain ingress {{\n    type filter hook ingress device \"{RECEIVER}\" priority 0; policy accept;\n    \
+         tcp dport {} ip saddr != @allowed counter name dropped drop\n  }}\n}}\n",
+        entries.join(", "),
+        policy::PORT
+    );
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), rules)?;
+    let path = file.path().to_str().context("a temporary path in UTF-8")?;
+    receiver.check("nft", &["-f", path]);
+    let flood = flood(options, NFTABLES, round, sender, receiver, napi);
+    let counted = receiver.check("nft", &["list", "counter", "netdev", "bench", "dropped"]);
+    receiver.check("nft", &["delete", "table", "netdev", "bench"]);
+    let flood = flood?;
+    let dropped: u64 = counted
+        .split_whitespace()
+        .skip_while(|word| *word != "packets")
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .with_context(|| format!("nft said: {counted}"))?;
+    ensure!(dropped >= flood.packets * 99 / 100, "nftables dropped {dropped} of {}", flood.packets);
+    Ok(flood)
+}
+
+/// Sends the flood and reads what the receiving thread spent on it.
+fn flood(
+    options: &Options,
+    candidate: &'static str,
+    round: usize,
+    sender: &NetNs,
+    receiver: &NetNs,
+    napi: Pid,
+) -> anyhow::Result<Flood> {
+    let (cpu_before, packets_before) = (run_time(napi)?, received(receiver)?);
+    sender.within(|| send(options.packets))?;
+    // What is still in the ring is taken within a few milliseconds.
+    std::thread::sleep(Duration::from_millis(100));
+    let packets = received(receiver)? - packets_before;
+    let cpu = run_time(napi)? - cpu_before;
+    ensure!(packets > u64::from(options.packets) / 10, "only {packets} packets arrived");
+    Ok(Flood { candidate, round, packets, cpu_ns_per_packet: cpu as f64 / packets as f64 })
+}
+
+fn send(packets: u32) -> anyhow::Result<()> {
+    pin(Pid::from_raw(0), 0)?;
+    let target = nix::net::if_::if_nametoindex(SENDER)?;
+    let frame = syn(std::net::Ipv4Addr::UNSPECIFIED.into(), policy::PORT);
+    let (ip, tcp) = frames::sums(&frame);
+    let mut bench = EbpfLoader::new()
+        .override_global("TARGET", &target, true)
+        .override_global("IP_SUM", &ip, true)
+        .override_global("TCP_SUM", &tcp, true)
+        .load(&policy::object("gateway-bench")?)?;
+    let source: &mut Xdp = bench.program_mut("source").context("source")?.try_into()?;
+    source.load()?;
+    source.test_run(TestRunOptions {
+        data_in: Some(&frame),
+        repeat: packets,
+        attrs: TestRunAttrs::new().xdp_live_frames(64),
+        ..TestRunOptions::new()
+    })?;
+    Ok(())
+}
+
+fn print(floods: &[Flood]) {
+    let cost = |candidate: &'static str| floods.iter().filter(move |flood| flood.candidate == candidate);
+    println!("\n| SYN flood on veth | receiver's CPU, ns per dropped packet [min..max] |\n|---|---|");
+    for candidate in [XDP, NFTABLES] {
+        let spread = report::Spread::of(cost(candidate).map(|flood| flood.cpu_ns_per_packet));
+        println!("| {candidate} | {:.0} [{:.0}..{:.0}] |", spread.median, spread.min, spread.max);
+    }
+    let ratio = report::Spread::of(cost(XDP).filter_map(|ours| {
+        cost(NFTABLES)
+            .find(|theirs| theirs.round == ours.round)
+            .map(|theirs| theirs.cpu_ns_per_packet / ours.cpu_ns_per_packet)
+    }));
+    println!(
+        "| nftables / gateway, per round | **{:.1}** [{:.1}..{:.1}] |",
+        ratio.median, ratio.min, ratio.max
+    );
+}
+
+// === the receiving thread ===
+
+/// The kernel thread that runs the receiver's NAPI: `napi/<interface>-<id>`.
+fn napi_thread() -> anyhow::Result<Pid> {
+    let prefix = format!("napi/{RECEIVER}-");
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if comm.starts_with(&prefix) {
+            return Ok(Pid::from_raw(entry.file_name().to_string_lossy().parse()?));
+        }
+    }
+    anyhow::bail!("the kernel made no thread `{prefix}…`: it needs threaded NAPI (Linux 5.12)")
+}
+
+fn pin(thread: Pid, core: usize) -> anyhow::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    Ok(sched_setaffinity(thread, &cores)?)
+}
+
+/// Nanoseconds that a thread has run (`/proc/<pid>/schedstat`).
+fn run_time(thread: Pid) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
+    Ok(text.split_whitespace().next().context("schedstat is empty")?.parse()?)
+}
+
+/// Packets that the receiver's ring has handed to NAPI.
+fn received(receiver: &NetNs) -> anyhow::Result<u64> {
+    let text = receiver.check("ethtool", &["-S", RECEIVER]);
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("rx_queue_0_xdp_packets:")?.trim().parse().ok())
+        .with_context(|| format!("ethtool said: {text}"))
+}

@@ -1,0 +1,53 @@
+//! `gateway-bench`: the filter's side-by-side measurements behind the figures in README.md. Run by `cargo xtask bench`.
+//!
+//! Every figure is a ratio within one run: the candidates are interleaved round by round, so a machine whose speed
+//! drifts moves all of them. Raw rounds are kept as JSON beside the printed table.
+//!
+//! | file | measures |
+//! |---|---|
+//! | `filter.rs` | nanoseconds per packet of the shipped XDP object, by `BPF_PROG_TEST_RUN`, against an empty program |
+//! | `flood.rs` | CPU per dropped packet on veth against nftables netdev ingress |
+
+#![expect(clippy::print_stdout, reason = "a command-line tool")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench that fails should stop at once, with a backtrace"
+)]
+
+mod filter;
+mod flood;
+mod frames;
+mod policy;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the gateway against its peers, side by side in one run.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Nanoseconds per packet of the shipped XDP object (needs root).
+    Filter(filter::Options),
+    /// CPU per dropped packet on veth against nftables netdev ingress (needs root, nft, ethtool).
+    Flood(flood::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Filter(options) => filter::run(&options),
+        What::Flood(options) => flood::run(&options),
+    }
+}
+
+/// Where raw figures go: `target/bench` of the workspace.
+fn output_directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench")
+}
