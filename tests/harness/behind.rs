@@ -1,18 +1,21 @@
 //! Counters of the host's own packet filter, which stand behind XDP: what they count, XDP has let through.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use crate::{netns::NetNs, process};
+use crate::{
+    netns::{self, NetNs},
+    process,
+};
 
 /// The counters of one gateway host.
 ///
 /// - `ghost_pub0`, `ghost_lan0`: every frame with the ghost's MAC, at the earliest hook of the network stack.
 /// - `ghost_ip`, `outsider_syn`, `client_syn`, `office_syn`: packets in front of connection tracking, both families.
 #[derive(Debug)]
-pub struct Behind<'a> {
-    namespace: &'a NetNs,
+pub struct Behind {
+    namespace: PathBuf,
 }
 
 const RULES: &str = r#"
@@ -49,22 +52,24 @@ table inet behind {
 
 // === impl Behind ===
 
-impl<'a> Behind<'a> {
+impl Behind {
     /// Installs the counters.
     #[must_use]
     #[track_caller]
-    pub fn install(namespace: &'a NetNs) -> Self {
+    pub fn install(namespace: &NetNs) -> Self {
         let mut command = namespace.command("nft");
         command.args(["-f", "-"]);
         process::run_with_input(&mut command, Some(RULES.as_bytes()), Duration::from_secs(10)).success();
-        Self { namespace }
+        Self { namespace: namespace.path() }
     }
 
     /// Packets counted under `name` so far.
     #[must_use]
     #[track_caller]
     pub fn packets(&self, name: &str) -> u64 {
-        let text = self.namespace.check("nft", &["-j", "list", "counters"]);
+        let mut command = netns::command_in(&self.namespace, "nft");
+        command.args(["-j", "list", "counters"]);
+        let text = process::run(&mut command, Duration::from_secs(10)).success();
         let all: Value = serde_json::from_str(&text).expect("nft speaks JSON");
         all["nftables"]
             .as_array()

@@ -30,7 +30,7 @@ pub mod wire;
 pub mod xdp;
 
 pub use ca::{Authority, Leaf};
-pub use client::{Reach, curl, reach};
+pub use client::{Reach, curl, reach, reach_from};
 pub use gateway::{Gateway, Reply};
 pub use netns::NetNs;
 pub use topology::Net;

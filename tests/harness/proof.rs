@@ -22,7 +22,7 @@ pub enum Side {
 #[derive(Debug)]
 pub struct Witness<'a> {
     net: &'a Net,
-    behind: Behind<'a>,
+    behind: Behind,
     counting: Counting,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Witness<'a> {
 
     /// The counters behind XDP.
     #[must_use]
-    pub fn behind(&self) -> &Behind<'a> {
+    pub fn behind(&self) -> &Behind {
         &self.behind
     }
 

@@ -7,6 +7,7 @@ use harness::{
     frame::{DOT1Q, Link},
     proof::{Proof, Side, Witness},
     topology::{CLIENT_V4, GHOST_V4, GHOST_V6, LAN_MAC, PUBLIC_V4, PUBLIC_V6, UPSTREAM_V4},
+    xdp,
 };
 
 #[test]
@@ -51,4 +52,17 @@ fn clients_and_upstreams_meet() {
     assert_eq!(harness::reach(&net.client, (PUBLIC_V4, 443)), Reach::Refused);
     assert!(client::ping(&net.client, PUBLIC_V6.into()));
     assert_eq!(harness::client::reach_from(&net.client, CLIENT_V4.into(), (PUBLIC_V4, 1)), Reach::Refused);
+}
+
+#[test]
+fn a_native_program_is_recognised_and_its_runs_are_counted() {
+    let net = Net::new();
+    let scratch = harness::scratch::Scratch::new();
+    xdp::attach_foreign(&net.gateway, "pub0", &scratch.join("bpf/foreign"));
+    let witness = Witness::new(&net);
+    let syn = frame::syn(&Link::default(), (GHOST_V4, 4000).into(), (PUBLIC_V4, 443).into());
+    let proof = witness.send(Side::Public, &[syn]);
+    assert!(proof.link_native && proof.program_ran && !proof.not_captured, "{proof:?}");
+    xdp::detach_foreign(&net.gateway, "pub0");
+    assert_eq!(xdp::attached(&net.gateway, "pub0"), None);
 }

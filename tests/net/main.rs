@@ -1,5 +1,33 @@
 //! Suite `net`: the real daemon behind real interfaces, in network namespaces. Needs root and fails loudly without.
 //!
 //! Where a new test goes:
+//! - `site`: not tests; the gateway host with one public listener and one service that most tests begin with.
 //! - `harness_itself`: the witnesses see what happens, else they would prove everything.
+//! - `allowlist`: what the list says is who gets in (PA-2 … PA-5), its limit and its counters.
+//! - `portal`: open and closed (PA-1, PA-8).
+//! - `evasion`: packets dressed up to get round the list; who dropped them; the same without a filter.
+//! - `interfaces`: other interfaces, other ports and addresses, many listeners on one port.
+//! - `revocation`: what a removed source still gets (PA-9), `--drain`.
+//! - `latency`: how soon a change is in force. Figures, no timed assertion.
+//! - `survival`: `kill -9`, restarts, upgrades to another table layout, `detach`, under a flood.
+//! - `churn`: a thousand edits while a client works (PA-10).
+//! - `service`: tokens, limits, domains, certificates, routes, end to end (SV-3, SV-4, SV-7).
+//! - `privileges`: as another user, and without any privilege.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests panic where they fail, and report figures"
+)]
+
+mod allowlist;
+mod churn;
+mod evasion;
 mod harness_itself;
+mod interfaces;
+mod latency;
+mod portal;
+mod privileges;
+mod revocation;
+mod service;
+mod site;
+mod survival;

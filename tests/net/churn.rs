@@ -1,0 +1,87 @@
+//! PA-10: a thousand edits of allowlist and routes while an allowed client works: not one request fails.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use harness::{
+    Gateway,
+    load::{Load, Target},
+    wait,
+};
+
+use super::site::{HOST, HTTPS_V4, Site};
+
+const EDITS: usize = 1000;
+
+/// One request on the control socket; a thousand processes would measure the machine, not the gateway.
+fn control(gateway: &Gateway, method: &str, path: &str, body: &str) {
+    let mut stream = UnixStream::connect(gateway.socket()).expect("control socket");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 2"), "{method} {path} {body}\n{answer}");
+}
+
+#[test]
+fn a_thousand_edits_fail_no_request() {
+    let site = Site::open();
+    let served = site.serve();
+    site.allow("198.51.100.10");
+    site.gateway
+        .cli(&[
+            "route",
+            "add",
+            "steady",
+            "--host",
+            HOST,
+            "--path-prefix",
+            "/api/predict",
+            "--service",
+            "echo",
+        ])
+        .ok();
+    let target = Target {
+        address: HTTPS_V4,
+        host: HOST.to_owned(),
+        path: "/api/predict/echo/fixed".to_owned(),
+        token: served.token.clone(),
+        authority: served.authority.pem.clone(),
+    };
+    let load = Load::start(&site.net.client, &target, 4);
+    wait::until("the load to run", Duration::from_secs(10), || (load.requests() > 50).then_some(()));
+    let start = Instant::now();
+    let first = site.gateway.generation();
+    for edit in 0..EDITS / 4 {
+        let other = format!(r#"{{"cidrs":"203.0.113.{}"}}"#, edit % 200);
+        control(&site.gateway, "POST", "/v1/listeners/public/allow", &other);
+        let route = format!(
+            r#"{{"name":"moving","host":"moving.example.org","path_prefix":"/{edit}","services":[{{"service":"echo","weight":1}}]}}"#
+        );
+        control(&site.gateway, "POST", "/v1/routes", &route);
+        control(
+            &site.gateway,
+            "PUT",
+            "/v1/listeners/public/allow",
+            r#"{"cidrs":"198.51.100.10/32,192.0.2.0/24"}"#,
+        );
+        control(&site.gateway, "DELETE", "/v1/routes/moving", "");
+    }
+    let elapsed = start.elapsed();
+    let made = site.gateway.generation() - first;
+    let report = load.stop();
+    println!(
+        "{made} edits in {elapsed:?}, {} requests meanwhile, {} failures",
+        report.requests, report.failures
+    );
+    assert_eq!(report.failures, 0, "{report:?}");
+    assert!(made >= EDITS as u64, "{made} edits");
+    assert!(report.requests > 200, "{report:?}");
+}
