@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use gateway_user::{
     app,
     base::Refusal,
@@ -11,7 +12,7 @@ use gateway_user::{
 };
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::of_process();
+    let Cli { global, command } = Cli::parse();
     let verb = match command {
         Command::Remote(verb) => return cli::remote(&global, &verb).into(),
         Command::Generate(verb) => return cli::generate(&global, &verb).into(),

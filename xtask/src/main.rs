@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod demo;
 mod ebpf;
 mod elf;
 mod fingerprint;
@@ -36,6 +37,10 @@ enum Command {
     BuildEbpf(ebpf::Arguments),
     /// Build the XDP program and the release binary with it inside: target/release/gateway
     Build,
+    /// Show the main job in a playground of network namespaces (needs root), and leave it open
+    Demo(demo::Arguments),
+    #[command(hide = true)]
+    DemoInstance(demo::InstanceArguments),
     /// Run every suite, the privileged ones too (needs root); a name picks tests
     Test(test::Arguments),
     /// Measure against other programs in one run (needs root): filter, flood, proxy
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::BuildEbpf(arguments) => ebpf::run(&arguments),
         Command::Build => build::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoInstance(arguments) => demo::instance(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),

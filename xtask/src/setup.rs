@@ -24,7 +24,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Purpose {
     /// Compile the XDP program.
     Build,
-    /// Run the suites or the demo.
+    /// Run the demo.
+    Demo,
+    /// Run the suites.
     Test,
     /// Run the benchmarks.
     Bench,
@@ -63,7 +65,7 @@ fn missing_packages(purpose: Purpose) -> Vec<&'static str> {
     if !crate::ebpf::has_nightly() {
         wanted.extend(EBPF_PACKAGES);
     }
-    if purpose >= Purpose::Test {
+    if purpose >= Purpose::Demo {
         wanted.extend(TEST_PACKAGES);
     }
     if purpose >= Purpose::Bench {
