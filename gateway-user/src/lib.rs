@@ -23,3 +23,5 @@ pub mod resource;
 pub mod control;
 
 pub mod snapshot;
+
+pub mod proxy;

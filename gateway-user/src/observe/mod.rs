@@ -1,4 +1,7 @@
 //! What operators see: reports and records that the rooms fill and the API, the metrics and the log show.
 
+pub mod access;
 pub mod filter;
 pub mod log;
+pub mod metrics;
+pub mod traffic;

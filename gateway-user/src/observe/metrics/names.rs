@@ -1,0 +1,47 @@
+//! Pure: metric names.
+//!
+//! To add one: a constant here with its help text beside it, one line in `collect.rs` (or in a collector of your own
+//! room, handed to `Metrics::register`), a row in the README's table. Counters end in `_total` when exposed (the
+//! exposition adds it); units are in the name; labels are names that operators gave, never internal ids.
+
+/// Requests by gateway, service and status class.
+pub const REQUESTS: (&str, &str) = ("gateway_requests", "Requests answered, by service and status class");
+/// Request body bytes.
+pub const BYTES_IN: (&str, &str) = ("gateway_request_bytes", "Request body bytes passed to instances");
+/// Response body bytes.
+pub const BYTES_OUT: (&str, &str) = ("gateway_response_bytes", "Response body bytes passed to clients");
+/// Requests in flight.
+pub const ACTIVE: (&str, &str) = ("gateway_requests_active", "Requests in flight");
+/// Time to the last byte.
+pub const LATENCY: (&str, &str) =
+    ("gateway_request_duration_seconds", "Time from request head to the last byte");
+/// Upstream retries.
+pub const RETRIES: (&str, &str) = ("gateway_upstream_retries", "Requests sent once more");
+/// Upstream connections opened.
+pub const CONNECTS: (&str, &str) = ("gateway_upstream_connects", "Connections opened to instances");
+/// 401s.
+pub const UNAUTHORIZED: (&str, &str) = ("gateway_unauthorized", "Requests without a valid token");
+/// 429s.
+pub const THROTTLED: (&str, &str) = ("gateway_throttled", "Requests over a service's rate");
+/// Accepted connections.
+pub const ACCEPTED: (&str, &str) = ("gateway_connections_accepted", "Connections admitted at accept");
+/// Refused connections.
+pub const REFUSED: (&str, &str) = ("gateway_connections_refused", "Connections closed at accept, by reason");
+/// Live connections.
+pub const LIVE: (&str, &str) = ("gateway_connections", "Client connections open now");
+/// Cut connections.
+pub const CUT: (&str, &str) =
+    ("gateway_connections_cut", "Connections cut because their source lost its access");
+/// TLS handshakes.
+pub const HANDSHAKES: (&str, &str) = ("gateway_tls_handshakes", "TLS handshakes, by result");
+/// Answers of the gateway itself.
+pub const OWN_ANSWERS: (&str, &str) =
+    ("gateway_own_answers", "Answers that no service gave, by status class");
+/// Live generation.
+pub const GENERATION: (&str, &str) =
+    ("gateway_generation", "Number of the configuration that the proxy serves");
+/// Lost log lines.
+pub const LOG_LOST: (&str, &str) =
+    ("gateway_access_log_lost", "Access log lines dropped because the writer was behind");
+/// Panics.
+pub const PANICS: (&str, &str) = ("gateway_panics", "Panics caught, by place");

@@ -1,0 +1,87 @@
+//! Pure: what the proxy is started with. Process settings only; what operators edit live is in the snapshot.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use crate::observe::access::Target;
+
+/// Start-up settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads; `None`: one per core.
+    pub workers: Option<NonZeroUsize>,
+    pub access_log: Target,
+    /// PEM file with key and chain of the self-signed default certificate, made if missing; `None`: in memory only.
+    pub default_certificate: Option<PathBuf>,
+    pub unknown_sni: UnknownSni,
+    pub limits: Limits,
+    /// Addresses that belong to the gateway besides its listeners (admin): never an instance.
+    pub own_addresses: Vec<SocketAddr>,
+    /// Worker threads give up every capability.
+    pub drop_capabilities: bool,
+}
+
+/// What a TLS client gets that asks for a name without a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownSni {
+    /// The default certificate.
+    #[default]
+    Default,
+    /// The `unrecognized_name` alert (RFC 6066 §3).
+    Reject,
+}
+
+/// Deadlines towards clients, and bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From accept to the end of the TLS handshake, or to the first byte on a plain port.
+    pub handshake: Duration,
+    /// From the first byte of a request head to its end.
+    pub header: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
+    /// A client that takes no byte of its response for this long is cut.
+    pub write_stall: Duration,
+    /// A client that sends no byte of its body for this long gets 408.
+    pub body_idle: Duration,
+    /// An unused upstream connection is kept this long: less than the 5 s after which common model servers close.
+    pub upstream_idle: Duration,
+    /// Unused upstream connections per instance and worker.
+    pub upstream_spare: usize,
+    /// Client connections, over all workers.
+    pub connections: usize,
+    /// Bytes of an HTTP/1.1 request head.
+    pub head_bytes: usize,
+    /// Header fields of a request.
+    pub head_fields: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            access_log: Target::default(),
+            default_certificate: None,
+            unknown_sni: UnknownSni::default(),
+            limits: Limits::default(),
+            own_addresses: Vec::new(),
+            drop_capabilities: true,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(75),
+            write_stall: Duration::from_secs(60),
+            body_idle: Duration::from_secs(30),
+            upstream_idle: Duration::from_secs(4),
+            upstream_spare: 256,
+            connections: 200_000,
+            head_bytes: 64 * 1024,
+            head_fields: 100,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The proxy as the control plane drives it: stage a snapshot, commit it on every worker, stop.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{
+    config::Config,
+    listener::{
+        SocketId, SocketKey,
+        bind::{self, BindError},
+        wanted,
+    },
+    tls::Tls,
+    view::{Scheme, View},
+    worker::{self, Command, Seed, Shared},
+};
+use crate::{
+    base::{Generation, Refusal, clock},
+    observe::{
+        access::Log,
+        traffic::{Report, Traffic},
+    },
+    snapshot::{Snapshot, Subscriber},
+};
+
+/// A worker takes a new view within a turn of its loop; one that does not within this time is stuck.
+const ACK: Duration = Duration::from_secs(5);
+
+/// The data plane.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    tls: Tls,
+    workers: Vec<WorkerHandle>,
+    view: Arc<View>,
+    sockets: BTreeMap<SocketKey, Held>,
+    /// Sockets that could not be bound and are tried again, with what stands in the way.
+    waiting: BTreeMap<SocketKey, String>,
+    next_socket: u64,
+    staged: Option<Staged>,
+}
+
+struct WorkerHandle {
+    seed: Arc<Mutex<Seed>>,
+    commands: UnboundedSender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One bound address: a socket per worker.
+struct Held {
+    id: SocketId,
+    sockets: Vec<Arc<TcpListener>>,
+}
+
+/// New sockets, and those that cannot be bound yet.
+type Bound = (BTreeMap<SocketKey, Held>, BTreeMap<SocketKey, String>);
+
+struct Staged {
+    snapshot: Arc<Snapshot>,
+    new: BTreeMap<SocketKey, Held>,
+    waiting: BTreeMap<SocketKey, String>,
+}
+
+/// A listener's sockets, for status.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerStatus {
+    pub gateway: String,
+    pub name: String,
+    /// `listening`, `closed` (bound, every connection refused), `waiting` or `failed` (see `error`).
+    pub state: &'static str,
+    pub addresses: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Starts the workers. They serve nothing until a snapshot is committed.
+    ///
+    /// # Errors
+    /// The default certificate, the access log or a thread cannot be set up.
+    pub fn start(config: Config) -> io::Result<Self> {
+        let count =
+            config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let tls = Tls::new(config.default_certificate.as_deref(), config.unknown_sni)?;
+        let traffic = Arc::new(Traffic::new(count));
+        let log = Log::open(&config.access_log, Arc::clone(&traffic))?;
+        let shared =
+            Arc::new(Shared { config, traffic, log, base: clock::now(), connections: AtomicUsize::new(0) });
+        let view = Arc::new(View::empty());
+        let workers =
+            (0..count).map(|id| WorkerHandle::start(id, &shared, &view)).collect::<io::Result<_>>()?;
+        Ok(Self {
+            shared,
+            tls,
+            workers,
+            view,
+            sockets: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_socket: 0,
+            staged: None,
+        })
+    }
+
+    /// The counters, to be shared with metrics and statistics.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Traffic> {
+        Arc::clone(&self.shared.traffic)
+    }
+
+    /// All traffic figures at this moment.
+    #[must_use]
+    pub fn traffic(&self) -> Report {
+        self.shared.traffic.report()
+    }
+
+    /// Number of worker threads.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The state of every listener's sockets.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerStatus> {
+        let snapshot = &self.view.snapshot;
+        snapshot
+            .listeners
+            .iter()
+            .map(|listener| {
+                let keys = wanted(listener);
+                let error = keys.iter().find_map(|key| self.waiting.get(key)).cloned();
+                let addresses: Vec<_> = keys
+                    .iter()
+                    .filter(|key| self.sockets.contains_key(*key))
+                    .map(|key| key.address)
+                    .collect();
+                let state = match (&error, listener.open) {
+                    (Some(_), _) if listener.wait_address => "waiting",
+                    (Some(_), _) => "failed",
+                    (None, true) => "listening",
+                    (None, false) => "closed",
+                };
+                let (gateway, name) = (listener.gateway.to_string(), listener.name.to_string());
+                ListenerStatus { gateway, name, state, addresses, error }
+            })
+            .collect()
+    }
+
+    /// Tries the sockets again that wait for their address. Called on netlink events, or once a second.
+    ///
+    /// # Errors
+    /// The workers did not take the new sockets over.
+    pub fn retry(&mut self) -> Result<bool, Refusal> {
+        if self.waiting.is_empty() || self.staged.is_some() {
+            return Ok(false);
+        }
+        let keys: Vec<SocketKey> = self.waiting.keys().cloned().collect();
+        let mut bound = BTreeMap::new();
+        for key in keys {
+            match self.bind(&key) {
+                Ok(held) => {
+                    self.waiting.remove(&key);
+                    bound.insert(key, held);
+                }
+                Err(error) => drop(self.waiting.insert(key, error.to_string())),
+            }
+        }
+        if bound.is_empty() {
+            return Ok(false);
+        }
+        let snapshot = Arc::clone(&self.view.snapshot);
+        self.go_live(&snapshot, bound)?;
+        Ok(true)
+    }
+
+    /// Stops: no more connections, requests in flight may finish within `deadline`, the rest is cut.
+    pub fn shutdown(mut self, deadline: Duration) {
+        let (done, finished) = mpsc::channel();
+        let asked = self
+            .workers
+            .iter()
+            .filter(|worker| worker.commands.send(Command::Stop(deadline, done.clone())).is_ok())
+            .count();
+        // The kernel resets what still waits in the accept queues.
+        self.sockets.clear();
+        for worker in &self.workers {
+            worker.seed.lock().unwrap_or_else(PoisonError::into_inner).sockets.clear();
+        }
+        for _ in 0..asked {
+            if finished.recv_timeout(deadline + ACK).is_err() {
+                tracing::error!("a worker did not stop in time");
+                return;
+            }
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // Its panics are counted where they are caught.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn bind(&mut self, key: &SocketKey) -> Result<Held, BindError> {
+        let shared = self.sockets.keys().any(|held| bind::overlap(held.address, key.address));
+        let sockets = bind::bind(key, self.workers.len(), shared)?.into_iter().map(Arc::new).collect();
+        self.next_socket += 1;
+        Ok(Held { id: SocketId(self.next_socket), sockets })
+    }
+
+    /// Binds what `next` wants and is not there yet.
+    fn bind_all(&mut self, next: &Snapshot) -> Result<Bound, Refusal> {
+        // At the start the daemon comes up all the same; what cannot be bound is `failed` and tried again.
+        let starting = self.view.generation == Generation::default();
+        let mut new: BTreeMap<SocketKey, Held> = BTreeMap::new();
+        let mut waiting = BTreeMap::new();
+        let mut claimed: HashMap<(String, SocketAddr), &str> = HashMap::new();
+        for listener in &next.listeners {
+            for key in wanted(listener) {
+                if let Some(other) = claimed.insert((key.interface.clone(), key.address), &listener.name) {
+                    return Err(Refusal::new(
+                        "address_in_use",
+                        format!(
+                            "listener {}: {} on {} belongs to listener {other}",
+                            listener.name, key.address, key.interface
+                        ),
+                    )
+                    .field("address", key.address)
+                    .remedy("choose another address or port"));
+                }
+                if self.sockets.contains_key(&key) {
+                    continue;
+                }
+                match self.bind(&key) {
+                    Ok(held) => drop(new.insert(key, held)),
+                    // A kernel without IPv6 still has the IPv4 half of `*`.
+                    Err(error) if error.no_family() && key.address.ip().is_unspecified() => {}
+                    Err(error) if starting || (listener.wait_address && error.may_come()) => {
+                        let refusal = error.refusal(&listener.name, &key);
+                        tracing::warn!(listener = %listener.name, address = %key.address, %refusal, "not bound yet; it is tried again");
+                        waiting.insert(key, error.to_string());
+                    }
+                    Err(error) if self.waiting.contains_key(&key) => {
+                        drop(waiting.insert(key, error.to_string()))
+                    }
+                    Err(error) => return Err(error.refusal(&listener.name, &key)),
+                }
+            }
+        }
+        Ok((new, waiting))
+    }
+
+    /// Listens on `new`, hands everything to the workers and waits until each serves it.
+    fn go_live(&mut self, snapshot: &Arc<Snapshot>, new: BTreeMap<SocketKey, Held>) -> Result<(), Refusal> {
+        for (key, held) in &new {
+            for socket in &held.sockets {
+                bind::listen(socket).map_err(|error| {
+                    let error = BindError { step: "listen", error };
+                    error.refusal("", key)
+                })?;
+            }
+        }
+        self.sockets.extend(new);
+        let keys: HashMap<SocketKey, usize> = snapshot
+            .listeners
+            .iter()
+            .enumerate()
+            .flat_map(|(index, listener)| wanted(listener).into_iter().map(move |key| (key, index)))
+            .collect();
+        self.sockets.retain(|key, _| keys.contains_key(key));
+        let routed: HashMap<SocketId, (usize, Scheme)> = self
+            .sockets
+            .iter()
+            .filter_map(|(key, held)| Some((held.id, (*keys.get(key)?, key.scheme))))
+            .collect();
+        let own = self
+            .sockets
+            .keys()
+            .map(|key| key.address)
+            .chain(self.shared.config.own_addresses.iter().copied())
+            .collect();
+        let traffic = &self.shared.traffic;
+        let view = View::build(snapshot, &self.view, traffic, routed, own, |listener| {
+            self.tls.view(listener, snapshot)
+        });
+        self.view = Arc::new(view);
+        self.publish();
+        traffic.retain(
+            snapshot.generation,
+            |gateway, name| snapshot.services.iter().any(|s| s.gateway == *gateway && s.name == *name),
+            |gateway, name| snapshot.listeners.iter().any(|l| l.gateway == *gateway && l.name == *name),
+        );
+        Ok(())
+    }
+
+    /// Gives every worker the view and its sockets, and waits for all of them. When this returns, removed sockets are
+    /// closed and connections without access are on their way out.
+    fn publish(&self) {
+        let (done, finished) = mpsc::channel();
+        let mut asked = 0;
+        for (index, worker) in self.workers.iter().enumerate() {
+            let sockets = self
+                .sockets
+                .values()
+                .filter_map(|held| held.sockets.get(index).map(|socket| (held.id, Arc::clone(socket))))
+                .collect();
+            *worker.seed.lock().unwrap_or_else(PoisonError::into_inner) =
+                Seed { view: Arc::clone(&self.view), sockets };
+            asked += usize::from(worker.commands.send(Command::Apply(done.clone())).is_ok());
+        }
+        if asked < self.workers.len() {
+            tracing::error!(alive = asked, of = self.workers.len(), "worker threads are missing");
+        }
+        for _ in 0..asked {
+            if finished.recv_timeout(ACK).is_err() {
+                // It has the view in its seed and takes it at its next turn; the change itself cannot be undone half-way.
+                tracing::error!(generation = %self.view.generation, "a worker is stuck and still serves an older generation");
+                return;
+            }
+        }
+    }
+}
+
+impl Subscriber for Proxy {
+    fn name(&self) -> &'static str {
+        "proxy"
+    }
+
+    fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal> {
+        self.abandon();
+        self.tls.prepare(next)?;
+        let (new, waiting) = self.bind_all(next)?;
+        self.staged = Some(Staged { snapshot: Arc::clone(next), new, waiting });
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Refusal> {
+        let Some(staged) = self.staged.take() else {
+            return Err(Refusal::new("nothing_staged", "the proxy has no staged snapshot"));
+        };
+        self.go_live(&staged.snapshot, staged.new)?;
+        self.waiting = staged.waiting;
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        if self.staged.take().is_some() {
+            // The parsed certificates of the live snapshot; they were good once.
+            let live = Arc::clone(&self.view.snapshot);
+            if let Err(error) = self.tls.prepare(&live) {
+                tracing::error!(%error, "certificates of the live snapshot");
+            }
+        }
+    }
+
+    fn generation(&self) -> Generation {
+        self.view.generation
+    }
+}
+
+// === impl WorkerHandle ===
+
+impl WorkerHandle {
+    fn start(id: usize, shared: &Arc<Shared>, view: &Arc<View>) -> io::Result<Self> {
+        let seed = Arc::new(Mutex::new(Seed { view: Arc::clone(view), sockets: HashMap::new() }));
+        let (commands, mut receiver) = unbounded_channel();
+        let (shared, inner) = (Arc::clone(shared), Arc::clone(&seed));
+        let thread = thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+            if let Err(error) = worker::run(id, &shared, &inner, &mut receiver) {
+                tracing::error!(worker = id, %error, "worker cannot run");
+            }
+        })?;
+        Ok(Self { seed, commands, thread: Some(thread) })
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Proxy").field("generation", &self.view.generation).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {} ({})", self.step, self.error, self.errno())
+    }
+}

@@ -1,0 +1,262 @@
+//! Bodies on their way: counted, bounded and timed as they pass, never gathered.
+
+use std::{
+    cell::Cell,
+    error, fmt,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::proxy::{
+    failure::Failure,
+    upstream::Lease,
+    worker::{record::Record, timer::Deadline},
+};
+
+/// A body broke off for this reason.
+#[derive(Debug)]
+pub(crate) struct BodyError(pub(crate) Failure);
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.name())
+    }
+}
+
+impl error::Error for BodyError {}
+
+/// What a request body tells the exchange that waits for the answer.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Why the body was broken off by us.
+    pub(crate) fault: Cell<Option<Failure>>,
+    /// The body is sent, or there is none.
+    pub(crate) sent: Cell<bool>,
+}
+
+/// A request body on its way to an instance.
+pub(crate) struct Upload {
+    /// `None` for a request that is sent again: it never had a body.
+    body: Option<Incoming>,
+    /// Nothing to count and nothing to wait for.
+    transfer: Option<Transfer>,
+}
+
+struct Transfer {
+    /// Bytes that may still pass.
+    left: u64,
+    passed: Rc<Cell<u64>>,
+    progress: Rc<Progress>,
+    idle: Duration,
+    deadline: Deadline,
+    waiting: bool,
+}
+
+/// Limits of a request body.
+pub(crate) struct Bounds {
+    pub(crate) limit: u64,
+    pub(crate) idle: Duration,
+    pub(crate) deadline: Deadline,
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// A request without a body.
+    pub(crate) fn empty(body: Incoming) -> Self {
+        Self { body: Some(body), transfer: None }
+    }
+
+    /// No body at all.
+    pub(crate) fn none() -> Self {
+        Self { body: None, transfer: None }
+    }
+
+    pub(crate) fn new(body: Incoming, bounds: Bounds, passed: Rc<Cell<u64>>, progress: Rc<Progress>) -> Self {
+        let Bounds { limit, idle, deadline } = bounds;
+        deadline.disarm();
+        Self {
+            body: Some(body),
+            transfer: Some(Transfer { left: limit, passed, progress, idle, deadline, waiting: false }),
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        let Some(transfer) = &mut this.transfer else {
+            return polled.map(|frame| frame.map(|frame| frame.map_err(|_| BodyError(Failure::ClientGone))));
+        };
+        match polled {
+            Poll::Pending => {
+                if !transfer.waiting {
+                    transfer.waiting = true;
+                    transfer.deadline.arm(transfer.idle);
+                }
+                transfer.deadline.poll(context).map(|_| Some(Err(transfer.fail(Failure::ClientTimeout))))
+            }
+            Poll::Ready(None) => {
+                transfer.progress.sent.set(true);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
+            Poll::Ready(Some(Ok(frame))) => {
+                transfer.waiting = false;
+                transfer.deadline.disarm();
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match transfer.left.checked_sub(length) {
+                    Some(left) => {
+                        transfer.left = left;
+                        transfer.passed.set(transfer.passed.get() + length);
+                        if body.is_end_stream() {
+                            transfer.progress.sent.set(true);
+                        }
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    None => Poll::Ready(Some(Err(transfer.fail(Failure::BodyTooLarge)))),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Transfer {
+    fn fail(&self, failure: Failure) -> BodyError {
+        if self.progress.fault.get().is_none() {
+            self.progress.fault.set(Some(failure));
+        }
+        BodyError(failure)
+    }
+}
+
+/// What a client is answered with.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
+pub(crate) enum Answer {
+    /// The gateway's own words.
+    Own(Option<Bytes>),
+    /// An instance's answer, passed on as it comes.
+    Relay(Relay),
+}
+
+/// A response body on its way to the client.
+pub(crate) struct Relay {
+    body: Incoming,
+    record: Record,
+    lease: Option<Lease>,
+    deadline: Deadline,
+    idle: Duration,
+    waiting: bool,
+}
+
+// === impl Relay ===
+
+impl Relay {
+    pub(crate) fn new(
+        body: Incoming,
+        record: Record,
+        lease: Lease,
+        deadline: Deadline,
+        idle: Duration,
+    ) -> Self {
+        deadline.disarm();
+        Self { body, record, lease: Some(lease), deadline, idle, waiting: false }
+    }
+
+    /// The last byte is through: the connection is free for another request.
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let worker = self.record.worker();
+            lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
+            self.record.completed();
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> BodyError {
+        self.lease = None;
+        self.record.broken(failure);
+        BodyError(failure)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // With a declared length the server does not ask for the end: it knows.
+        if self.body.is_end_stream() {
+            self.end();
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let relay = match self.get_mut() {
+            Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Relay(relay) => relay,
+        };
+        match Pin::new(&mut relay.body).poll_frame(context) {
+            Poll::Pending => {
+                // Armed only while the instance is waited for: a slow client is not its fault.
+                if !relay.waiting {
+                    relay.waiting = true;
+                    relay.deadline.arm(relay.idle);
+                }
+                relay.deadline.poll(context).map(|_| Some(Err(relay.fail(Failure::Idle))))
+            }
+            Poll::Ready(None) => {
+                relay.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                relay.waiting = false;
+                relay.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "an instance's answer broke off");
+                Poll::Ready(Some(Err(relay.fail(Failure::Broken))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Relay(relay) => relay.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Relay(relay) => relay.body.size_hint(),
+        }
+    }
+}

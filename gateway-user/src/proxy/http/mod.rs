@@ -1,0 +1,10 @@
+//! HTTP: serving connections, the request pipeline, the exchange with an instance.
+
+pub(crate) mod body;
+mod exchange;
+mod fields;
+pub(crate) mod head;
+mod pipeline;
+mod respond;
+pub(crate) mod serve;
+pub(crate) mod tunnel;

@@ -1,0 +1,257 @@
+//! Serves one client connection: TLS, protocol choice, hyper with every limit set, the end.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{exchange, tunnel};
+use crate::proxy::{
+    listener::{
+        live::{Conn, Phase},
+        socket::Socket,
+    },
+    upstream::LocalExecutor,
+    view::Scheme,
+    worker::{Worker, timer::Timers},
+};
+
+/// What an HTTP/2 connection with prior knowledge begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long and how much of an unread body is taken in after a refusal, so that the client can read the answer
+/// before the close would reset it.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+
+/// Serves `stream` until it ends.
+pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<Conn>) {
+    let _count = Count::new(&worker);
+    let _seat = worker.live.open(&conn, worker.id);
+    let limits = &worker.shared.config.limits;
+    conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
+    let socket = Socket::new(stream, &conn, &worker.timers, limits.header);
+    until_ended(&conn, serve(&worker, socket, &conn)).await;
+}
+
+/// Runs `future` until it is done or the connection is told to end; whatever it holds is dropped then.
+async fn until_ended(conn: &Conn, future: impl Future<Output = ()>) {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|context| {
+        if conn.end().is_some() {
+            return Poll::Ready(());
+        }
+        conn.register(context);
+        future.as_mut().poll(context)
+    })
+    .await;
+}
+
+async fn serve(worker: &Rc<Worker>, mut socket: Socket, conn: &Rc<Conn>) {
+    match conn.scheme {
+        Scheme::Http => {
+            let Ok((prior, seen)) = first_bytes(&mut socket).await else { return };
+            socket.replay(seen);
+            if prior { http2(worker, socket, conn).await } else { http1(worker, socket, conn).await }
+        }
+        Scheme::Https => {
+            let counters = Arc::clone(&conn.counters.borrow());
+            let cells = counters.worker(worker.id);
+            let Some(stream) = handshake(worker, socket, conn).await else {
+                cells.handshake_failures.add(1);
+                return;
+            };
+            cells.handshakes.add(1);
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                http2(worker, stream, conn).await;
+            } else {
+                http1(worker, stream, conn).await;
+            }
+        }
+    }
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2.
+async fn first_bytes(socket: &mut Socket) -> io::Result<(bool, Bytes)> {
+    let mut seen = Vec::with_capacity(4096);
+    loop {
+        if socket.read_buf(&mut seen).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = seen.len().min(PREFACE.len());
+        if seen.get(..length) != PREFACE.get(..length) {
+            return Ok((false, seen.into()));
+        }
+        if length == PREFACE.len() {
+            return Ok((true, seen.into()));
+        }
+    }
+}
+
+async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<TlsStream<Socket>> {
+    let (_, index) = conn.listener.get();
+    let tls = worker.current().view.listeners.get(index).and_then(|listener| listener.tls.clone())?;
+    let stream = match TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(client = %conn.peer, %error, "TLS handshake");
+            return None;
+        }
+    };
+    if let Some(name) = stream.get_ref().1.server_name() {
+        let name = name.to_ascii_lowercase();
+        if let Some(named) = tls.certificates.find(Some(&name)) {
+            *conn.certificate.borrow_mut() = Arc::clone(&named.names);
+        }
+        *conn.sni.borrow_mut() = Some(name.into());
+    }
+    Some(stream)
+}
+
+/// The client's stream, whatever lies between it and the socket.
+trait Transport: AsyncRead + AsyncWrite + Unpin {
+    fn socket(&mut self) -> &mut Socket;
+}
+
+impl Transport for Socket {
+    fn socket(&mut self) -> &mut Socket {
+        self
+    }
+}
+
+impl Transport for TlsStream<Socket> {
+    fn socket(&mut self) -> &mut Socket {
+        self.get_mut().0
+    }
+}
+
+async fn http1<S: Transport>(worker: &Rc<Worker>, stream: S, conn: &Rc<Conn>) {
+    let limits = &worker.shared.config.limits;
+    conn.enter(Phase::Head, worker.timers.tick().saturating_add(Timers::ticks(limits.header)));
+    let handler = service_fn({
+        let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
+        move |request| exchange::run(Rc::clone(&worker), Rc::clone(&conn), request)
+    });
+    let mut connection = http1::Builder::new()
+        // The worker's own deadlines cover head and keep-alive without a timer for each request.
+        .header_read_timeout(None)
+        .max_headers(limits.head_fields)
+        .max_buf_size(limits.head_bytes)
+        .half_close(false)
+        .keep_alive(true)
+        .pipeline_flush(false)
+        .ignore_invalid_headers(false)
+        .serve_connection(TokioIo::new(stream), handler);
+    let mut drained = false;
+    let result = poll_fn(|context| {
+        if conn.draining.get() && !drained {
+            drained = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(context)
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::debug!(client = %conn.peer, %error, "HTTP/1.1 connection");
+    }
+    let pending = conn.tunnel.borrow_mut().take();
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    if let Some(pending) = pending {
+        conn.enter(Phase::Busy, 0);
+        tunnel::run(stream, parts.read_buf, pending).await;
+    } else if conn.unread.get() {
+        linger(worker, stream.socket()).await;
+    }
+}
+
+/// Takes in what the client still sends. hyper has shut our side down; closing with unread bytes would reset the
+/// connection and could destroy the answer on its way (RFC 9112 §9.6).
+async fn linger(worker: &Rc<Worker>, socket: &mut Socket) {
+    let deadline = worker.timers.deadline(LINGER);
+    let drain = async {
+        let mut block = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while let Ok(length @ 1..) = socket.read(&mut block).await {
+            left = left.saturating_sub(length);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = deadline.bound(drain).await;
+}
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, conn: &Rc<Conn>) {
+    let limits = &worker.shared.config.limits;
+    conn.http2.set(true);
+    conn.enter(Phase::Idle, worker.timers.tick().saturating_add(Timers::ticks(limits.keep_alive)));
+    let handler = service_fn({
+        let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
+        move |request| exchange::run(Rc::clone(&worker), Rc::clone(&conn), request)
+    });
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .adaptive_window(false)
+        .max_frame_size(16 * 1024)
+        .max_header_list_size(32 * 1024)
+        .header_table_size(4096)
+        .max_send_buf_size(128 * 1024)
+        // Rapid reset (CVE-2023-44487) and its relatives: few streams may be reset before they are accepted or answered.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(128)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .serve_connection(TokioIo::new(stream), handler);
+    let mut connection = std::pin::pin!(connection);
+    let mut drained = false;
+    let result = poll_fn(|context| {
+        if conn.draining.get() && !drained {
+            drained = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(context)
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::debug!(client = %conn.peer, %error, "HTTP/2 connection");
+    }
+}
+
+/// Counts the connection against the bound of all workers, and panics in its task.
+struct Count(Rc<Worker>);
+
+impl Count {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.shared.connections.fetch_add(1, Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Relaxed);
+        if std::thread::panicking() {
+            self.0.shared.traffic.connection_panics.fetch_add(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The live connections of one worker: who they are, what they wait for, and how to end them from outside.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use http::HeaderValue;
+
+use super::SocketId;
+use crate::{
+    observe::traffic::ListenerCounters,
+    proxy::{
+        http::tunnel::Pending,
+        view::{LocalName, Scheme},
+    },
+};
+
+/// What a connection is waiting for; each has its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// TLS handshake, or the first byte of a plain connection.
+    Handshake,
+    /// The next request.
+    Idle,
+    /// The rest of a request head.
+    Head,
+    /// A request is in flight; its own deadlines count.
+    Busy,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With RST: access was taken away, or the stop deadline passed.
+    Cut,
+    /// By a deadline.
+    Late,
+}
+
+/// One client connection.
+pub(crate) struct Conn {
+    pub(crate) socket: SocketId,
+    pub(crate) scheme: Scheme,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: LocalName,
+    /// The peer's address as `X-Forwarded-For` says it.
+    pub(crate) client: HeaderValue,
+    /// Index of the listener in the view of generation `seen`.
+    pub(crate) listener: Cell<(u64, usize)>,
+    pub(crate) counters: RefCell<Arc<ListenerCounters>>,
+    pub(crate) phase: Cell<Phase>,
+    /// Tick at which the phase is over; 0: never.
+    pub(crate) deadline: Cell<u32>,
+    /// Tick since when a write is stuck; 0: none is.
+    pub(crate) stalled: Cell<u32>,
+    pub(crate) in_flight: Cell<u32>,
+    pub(crate) http2: Cell<bool>,
+    pub(crate) sni: RefCell<Option<Box<str>>>,
+    /// Names of the certificate that was shown.
+    pub(crate) certificate: RefCell<Arc<[String]>>,
+    /// A request body was left unread: linger before the close, so that the answer is not lost to a RST.
+    pub(crate) unread: Cell<bool>,
+    /// Finish what is in flight, then close.
+    pub(crate) draining: Cell<bool>,
+    /// A tunnel that begins when the 101 is written.
+    pub(crate) tunnel: RefCell<Option<Pending>>,
+    end: Cell<Option<End>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What is known at accept.
+pub(crate) struct Opening {
+    pub(crate) socket: SocketId,
+    pub(crate) scheme: Scheme,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: (u64, usize),
+    pub(crate) counters: Arc<ListenerCounters>,
+}
+
+// === impl Conn ===
+
+impl Conn {
+    pub(crate) fn new(opening: Opening) -> Self {
+        let client = opening.peer.ip().to_canonical().to_string();
+        Self {
+            socket: opening.socket,
+            scheme: opening.scheme,
+            peer: opening.peer,
+            local: LocalName::new(opening.local.ip()),
+            client: HeaderValue::try_from(client).unwrap_or(HeaderValue::from_static("unknown")),
+            listener: Cell::new(opening.listener),
+            counters: RefCell::new(opening.counters),
+            phase: Cell::new(Phase::Handshake),
+            deadline: Cell::new(0),
+            stalled: Cell::new(0),
+            in_flight: Cell::new(0),
+            http2: Cell::new(false),
+            sni: RefCell::new(None),
+            certificate: RefCell::new(Arc::new([])),
+            unread: Cell::new(false),
+            draining: Cell::new(false),
+            tunnel: RefCell::new(None),
+            end: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Whether the connection was told to end, and how.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// Tells the connection's task to end. The first reason stays.
+    pub(crate) fn finish(&self, end: End) {
+        if self.end.get().is_none() {
+            self.end.set(Some(end));
+        }
+        self.wake();
+    }
+
+    /// Wakes the connection's task, to look at its flags.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Remembers whom to wake.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        let mut slot = self.waker.borrow_mut();
+        match &mut *slot {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *slot = Some(context.waker().clone()),
+        }
+    }
+
+    /// Enters a phase that ends at `deadline`.
+    pub(crate) fn enter(&self, phase: Phase, deadline: u32) {
+        self.phase.set(phase);
+        self.deadline.set(deadline);
+    }
+}
+
+/// The connections of one worker.
+#[derive(Default)]
+pub(crate) struct Live {
+    slots: RefCell<Vec<Option<Rc<Conn>>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+/// Keeps a connection in the registry.
+pub(crate) struct Seat {
+    live: Rc<Live>,
+    index: usize,
+    conn: Rc<Conn>,
+    worker: usize,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Registers a connection until the seat is dropped.
+    pub(crate) fn open(self: &Rc<Self>, conn: &Rc<Conn>, worker: usize) -> Seat {
+        let mut slots = self.slots.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => {
+                if let Some(slot) = slots.get_mut(index) {
+                    *slot = Some(Rc::clone(conn));
+                }
+                index
+            }
+            None => {
+                slots.push(Some(Rc::clone(conn)));
+                slots.len() - 1
+            }
+        };
+        conn.counters.borrow().worker(worker).live.add(1);
+        Seat { live: Rc::clone(self), index, conn: Rc::clone(conn), worker }
+    }
+
+    /// Visits every connection. `visit` may end connections, which takes effect later, in their own tasks.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&Rc<Conn>)) {
+        for conn in self.slots.borrow().iter().flatten() {
+            visit(conn);
+        }
+    }
+
+    /// Whether no connection is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.borrow().len() == self.free.borrow().len()
+    }
+
+    /// Ends what is over its deadline at `tick`.
+    pub(crate) fn reap(&self, tick: u32, write_stall: u32) {
+        self.each(|conn| {
+            let deadline = conn.deadline.get();
+            let stalled = conn.stalled.get();
+            if (deadline != 0 && tick >= deadline)
+                || (stalled != 0 && tick.saturating_sub(stalled) >= write_stall)
+            {
+                conn.finish(End::Late);
+            }
+        });
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.conn.counters.borrow().worker(self.worker).live.sub(1);
+        if let Some(slot) = self.live.slots.borrow_mut().get_mut(self.index) {
+            *slot = None;
+        }
+        self.live.free.borrow_mut().push(self.index);
+    }
+}

@@ -1,0 +1,115 @@
+//! A client's TCP stream below TLS: notices phases and stalls as bytes pass, and resets when the connection is cut.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::live::{Conn, End, Phase};
+use crate::proxy::worker::timer::Timers;
+
+/// A client's stream.
+pub(crate) struct Socket {
+    tcp: TcpStream,
+    conn: Rc<Conn>,
+    timers: Rc<Timers>,
+    /// Ticks from the first byte of a head to its end.
+    header: u32,
+    /// Bytes that were read to tell the protocol.
+    replay: Bytes,
+}
+
+impl Socket {
+    pub(crate) fn new(tcp: TcpStream, conn: &Rc<Conn>, timers: &Rc<Timers>, header: Duration) -> Self {
+        let header = Timers::ticks(header);
+        Self { tcp, conn: Rc::clone(conn), timers: Rc::clone(timers), header, replay: Bytes::new() }
+    }
+
+    /// Puts bytes back in front of what is read next.
+    pub(crate) fn replay(&mut self, bytes: Bytes) {
+        self.replay = bytes;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.conn.end() == Some(End::Cut) {
+            // Zero linger turns the close into a RST: the peer learns at once, and no data is sent after the cut.
+            let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.replay.is_empty() {
+            let count = this.replay.len().min(buffer.remaining());
+            buffer.put_slice(this.replay.get(..count).unwrap_or_default());
+            this.replay.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(context, buffer))?;
+        if this.conn.phase.get() == Phase::Idle && !this.conn.http2.get() && buffer.filled().len() > before {
+            this.conn.enter(Phase::Head, this.timers.tick() + this.header);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    fn noted(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending if self.conn.stalled.get() == 0 => self.conn.stalled.set(self.timers.tick().max(1)),
+            Poll::Pending => {}
+            Poll::Ready(_) => self.conn.stalled.set(0),
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.noted(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
+        self.noted(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}

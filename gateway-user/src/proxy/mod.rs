@@ -1,0 +1,22 @@
+//! The data plane: listeners, TLS, HTTP, routing, tokens, throttles, instances.
+//!
+//! One thread per core, each with its own runtime, sockets (`SO_REUSEPORT`), connections and upstream pools; between
+//! workers there are only atomics and immutable views. `control` builds a [`view::View`] of a snapshot and hands it to
+//! every [`worker`]; `http::exchange` runs each request through `http::pipeline` and on to `upstream`.
+
+mod auth;
+mod config;
+mod control;
+pub mod failure;
+mod http;
+mod listener;
+mod route;
+pub mod stage;
+mod throttle;
+mod tls;
+mod upstream;
+mod view;
+mod worker;
+
+pub use config::{Config, Limits, UnknownSni};
+pub use control::{ListenerStatus, Proxy};

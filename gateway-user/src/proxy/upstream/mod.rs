@@ -1,0 +1,199 @@
+//! Connections to instances: one pool per worker and instance, so a request never waits for another core.
+
+mod connect;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::oneshot, task::AbortHandle};
+
+pub(crate) use connect::{LocalExecutor, connect};
+
+use crate::{
+    proxy::http::body::Upload,
+    snapshot::http::{Instance, Protocol},
+};
+
+/// Ticks for which an instance that could not be reached is passed over.
+const DOWN: u32 = 20;
+
+/// The unused connections of one instance in one worker.
+pub(crate) struct Pool {
+    pub(crate) instance: Instance,
+    pub(crate) protocol: Protocol,
+    /// `host:port`, for logs.
+    pub(crate) name: String,
+    /// Last in, first out: a warm connection is preferred, the others can expire.
+    idle: RefCell<Vec<Idle>>,
+    /// HTTP/2 carries many calls on one connection.
+    shared: RefCell<Option<(http2::SendRequest<Upload>, Rc<Link>)>>,
+    down_until: Cell<u32>,
+    retired: Cell<bool>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<Upload>,
+    link: Rc<Link>,
+    since: u32,
+}
+
+/// What a connection that ended by an upgrade leaves: the stream and what was read past the 101.
+pub(crate) type Leftover = hyper::client::conn::http1::Parts<TokioIo<TcpStream>>;
+
+/// The task that drives a connection.
+pub(crate) struct Link {
+    task: AbortHandle,
+    leftover: RefCell<Option<oneshot::Receiver<Leftover>>>,
+}
+
+/// A connection in the hands of one exchange. Dropped before the exchange is over, it is closed at once: the instance
+/// learns that nobody waits any more.
+pub(crate) struct Lease {
+    sender: Option<Sender>,
+    link: Rc<Link>,
+    pool: Rc<Pool>,
+    /// It served a request before, so the instance may be closing it this moment.
+    pub(crate) reused: bool,
+}
+
+enum Sender {
+    One(http1::SendRequest<Upload>),
+    Many(http2::SendRequest<Upload>),
+}
+
+/// What became of a request that was not answered.
+pub(crate) struct SendError {
+    pub(crate) error: hyper::Error,
+    /// The request, if not a byte of it was sent.
+    pub(crate) unsent: Option<Box<Request<Upload>>>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(instance: Instance, protocol: Protocol) -> Self {
+        let v6 = instance.host.contains(':');
+        let name = if v6 {
+            format!("[{}]:{}", instance.host, instance.port)
+        } else {
+            format!("{}:{}", instance.host, instance.port)
+        };
+        Self {
+            instance,
+            protocol,
+            name,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            down_until: Cell::new(0),
+            retired: Cell::new(false),
+        }
+    }
+
+    /// A connection that is open and unused.
+    pub(crate) fn take(self: &Rc<Self>) -> Option<Lease> {
+        let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(self), reused: true };
+        if self.protocol == Protocol::Grpc {
+            let mut shared = self.shared.borrow_mut();
+            if shared.as_ref().is_some_and(|(sender, _)| sender.is_closed()) {
+                *shared = None;
+            }
+            return shared
+                .as_ref()
+                .map(|(sender, link)| lease(Sender::Many(sender.clone()), Rc::clone(link)));
+        }
+        let mut idle = self.idle.borrow_mut();
+        let mut index = idle.len();
+        while index > 0 {
+            index -= 1;
+            let (ready, closed) = idle
+                .get(index)
+                .map_or((false, true), |entry| (entry.sender.is_ready(), entry.sender.is_closed()));
+            if ready {
+                let entry = idle.swap_remove(index);
+                return Some(lease(Sender::One(entry.sender), entry.link));
+            }
+            if closed {
+                idle.remove(index);
+            }
+        }
+        None
+    }
+
+    fn put(&self, sender: http1::SendRequest<Upload>, link: Rc<Link>, tick: u32, spare: usize) {
+        let mut idle = self.idle.borrow_mut();
+        if !self.retired.get() && !sender.is_closed() && idle.len() < spare {
+            idle.push(Idle { sender, link, since: tick });
+        }
+    }
+
+    /// Whether the instance was not found unreachable a moment ago.
+    pub(crate) fn usable(&self, tick: u32) -> bool {
+        self.down_until.get() <= tick
+    }
+
+    /// Passes the instance over for a while.
+    pub(crate) fn down(&self, tick: u32) {
+        self.down_until.set(tick.saturating_add(DOWN));
+    }
+
+    /// Closes connections that were unused for `idle` ticks.
+    pub(crate) fn expire(&self, tick: u32, idle: u32) {
+        self.idle
+            .borrow_mut()
+            .retain(|entry| tick.saturating_sub(entry.since) < idle && !entry.sender.is_closed());
+    }
+
+    /// No request will come any more.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        *self.shared.borrow_mut() = None;
+    }
+}
+
+// === impl Link ===
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Whoever held the connection is gone; an upgraded one has left the task already.
+        self.task.abort();
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Sends `request` and waits for the head of the answer.
+    pub(crate) async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, SendError> {
+        let error = |mut error: hyper::client::conn::TrySendError<Request<Upload>>| {
+            let unsent = error.take_message().map(Box::new);
+            SendError { error: error.into_error(), unsent }
+        };
+        match &mut self.sender {
+            Some(Sender::One(sender)) => sender.try_send_request(request).await.map_err(error),
+            Some(Sender::Many(sender)) => sender.try_send_request(request).await.map_err(error),
+            // A lease is emptied only by `done`, which consumes it.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The exchange is over; the connection may serve another.
+    pub(crate) fn done(mut self, tick: u32, spare: usize) {
+        if let Some(Sender::One(sender)) = self.sender.take() {
+            self.pool.put(sender, Rc::clone(&self.link), tick, spare);
+        }
+    }
+
+    /// What is left of the connection after a 101.
+    pub(crate) fn leftover(&self) -> Option<oneshot::Receiver<Leftover>> {
+        self.link.leftover.borrow_mut().take()
+    }
+}

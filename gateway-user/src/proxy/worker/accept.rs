@@ -1,0 +1,125 @@
+//! Takes connections off a listening socket and judges each before a byte of it is read.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::TcpListener as StdListener,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+};
+
+use super::Worker;
+use crate::{
+    observe::traffic::Refused,
+    proxy::{
+        http::serve,
+        listener::{
+            SocketId, admission,
+            live::{Conn, Opening},
+        },
+    },
+};
+
+/// Pause after an accept error: out of descriptors, mostly.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket of this worker, which can be closed from outside at once.
+pub(super) struct Acceptor {
+    listener: RefCell<Option<TcpListener>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Acceptor {
+    /// Begins to accept on `socket`.
+    pub(super) fn start(
+        worker: &Rc<Worker>,
+        id: SocketId,
+        socket: &Arc<StdListener>,
+    ) -> io::Result<Rc<Self>> {
+        let listener = TcpListener::from_std(socket.try_clone()?)?;
+        let acceptor = Rc::new(Self { listener: RefCell::new(Some(listener)), waker: RefCell::default() });
+        spawn_local(Rc::clone(&acceptor).run(Rc::clone(worker), id));
+        Ok(acceptor)
+    }
+
+    /// Closes the socket. Returns false, which reads as "do not keep it".
+    pub(super) fn close(&self) -> bool {
+        drop(self.listener.borrow_mut().take());
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+        false
+    }
+
+    async fn run(self: Rc<Self>, worker: Rc<Worker>, id: SocketId) {
+        loop {
+            let accepted = poll_fn(|context| {
+                let listener = self.listener.borrow();
+                let Some(listener) = &*listener else { return Poll::Ready(None) };
+                *self.waker.borrow_mut() = Some(context.waker().clone());
+                listener.poll_accept(context).map(Some)
+            })
+            .await;
+            match accepted {
+                None => return,
+                Some(Ok((stream, peer))) => {
+                    if let Some(conn) = admit(&worker, id, &stream, peer) {
+                        spawn_local(serve::connection(Rc::clone(&worker), stream, conn));
+                    } else {
+                        // Zero linger: a RST instead of the four-way close that the peer would keep waiting in.
+                        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "accept");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// The verdict of tier (c), always on: whatever the kernel filter let through is judged here again.
+fn admit(
+    worker: &Rc<Worker>,
+    id: SocketId,
+    stream: &TcpStream,
+    peer: std::net::SocketAddr,
+) -> Option<Rc<Conn>> {
+    let current = worker.current();
+    let view = &current.view;
+    let (index, scheme) = *view.sockets.get(&id)?;
+    let listener = view.listeners.get(index)?;
+    let cells = listener.counters.worker(worker.id);
+    let reason =
+        admission::judge(&view.snapshot.filter, listener.listener.id, peer.ip().to_canonical(), true);
+    let refused = admission::refused(reason).or_else(|| {
+        let full = worker.shared.connections.load(Relaxed) >= worker.shared.config.limits.connections;
+        full.then_some(Refused::Capacity)
+    });
+    if let Some(refused) = refused {
+        if let Some(cell) = cells.refused.get(refused as usize) {
+            cell.add(1);
+        }
+        return None;
+    }
+    cells.accepted.add(1);
+    let local = stream.local_addr().ok()?;
+    let counters = Arc::clone(&listener.counters);
+    Some(Rc::new(Conn::new(Opening {
+        socket: id,
+        scheme,
+        peer,
+        local,
+        listener: (view.generation.0, index),
+        counters,
+    })))
+}

@@ -1,0 +1,300 @@
+//! One worker: a thread with its own runtime, sockets, connections and upstream pools. Nothing here is `Send`.
+
+mod accept;
+pub(crate) mod record;
+pub(crate) mod target;
+pub(crate) mod timer;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::poll_fn,
+    net::TcpListener,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Builder,
+    sync::mpsc::UnboundedReceiver,
+    task::LocalSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use self::{accept::Acceptor, target::Target, timer::Timers};
+use super::{
+    config::Config,
+    listener::{
+        SocketId, admission,
+        live::{End, Live},
+    },
+    view::View,
+};
+use crate::{
+    base::clock,
+    observe::{access, traffic::Traffic},
+};
+
+/// What all workers share. Only atomics and immutable data on the request path.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) log: access::Log,
+    /// Origin of the clock that throttles count in.
+    pub(crate) base: Instant,
+    /// Client connections, over all workers.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// What a worker starts with; kept up to date, so that a restart finds it.
+pub(crate) struct Seed {
+    pub(crate) view: Arc<View>,
+    pub(crate) sockets: HashMap<SocketId, Arc<TcpListener>>,
+}
+
+/// What the control thread asks of a worker.
+pub(crate) enum Command {
+    /// The seed changed: serve its view, on its sockets.
+    Apply(mpsc::Sender<usize>),
+    /// Take no more connections, finish what is in flight, cut the rest after the deadline.
+    Stop(Duration, mpsc::Sender<usize>),
+}
+
+/// One worker's state.
+pub(crate) struct Worker {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    current: RefCell<Rc<Current>>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) live: Rc<Live>,
+    pub(crate) log: RefCell<access::Buffer>,
+    /// Line buffers to be used again.
+    pub(crate) lines: RefCell<Vec<Vec<u8>>>,
+    /// Requests so far; drives weighted choices and request ids.
+    pub(crate) turn: Cell<u64>,
+    /// First half of this worker's request ids.
+    pub(crate) prefix: u64,
+    /// Wall clock minus `base`, refreshed by the tick, so that a log line costs no clock read of its own.
+    pub(crate) epoch: Cell<Duration>,
+    acceptors: RefCell<HashMap<SocketId, Rc<Acceptor>>>,
+}
+
+/// The view with this worker's own state beside it.
+pub(crate) struct Current {
+    pub(crate) view: Arc<View>,
+    /// In the order of `view.services`.
+    pub(crate) targets: Vec<Rc<Target>>,
+}
+
+/// Runs a worker on the calling thread until it is told to stop. A panic is counted and the worker starts anew with
+/// the sockets and the view that it had.
+pub(crate) fn run(
+    id: usize,
+    shared: &Arc<Shared>,
+    seed: &Mutex<Seed>,
+    commands: &mut UnboundedReceiver<Command>,
+) -> std::io::Result<()> {
+    if shared.config.drop_capabilities {
+        drop_capabilities();
+    }
+    loop {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let local = LocalSet::new();
+        let body = AssertUnwindSafe(|| local.block_on(&runtime, Worker::serve(id, shared, seed, commands)));
+        match catch_unwind(body) {
+            Ok(()) => return Ok(()),
+            Err(_) => {
+                shared.traffic.worker_panics.fetch_add(1, Relaxed);
+                tracing::error!(worker = id, "worker panicked; it starts again");
+            }
+        }
+    }
+}
+
+/// Workers open plain sockets only; whoever takes one over shall have nothing else.
+fn drop_capabilities() {
+    for set in [caps::CapSet::Effective, caps::CapSet::Permitted, caps::CapSet::Inheritable] {
+        if let Err(error) = caps::clear(None, set) {
+            tracing::warn!(%error, "cannot give up capabilities");
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    async fn serve(
+        id: usize,
+        shared: &Arc<Shared>,
+        seed: &Mutex<Seed>,
+        commands: &mut UnboundedReceiver<Command>,
+    ) {
+        let worker = Rc::new(Self::new(id, shared));
+        worker.apply(seed);
+        let mut ticks = interval(timer::TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (deadline, done) = loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Apply(done)) => {
+                        worker.apply(seed);
+                        let _ = done.send(id);
+                    }
+                    Some(Command::Stop(deadline, done)) => break (deadline, Some(done)),
+                    // The proxy is gone without a stop: nobody is left to serve for.
+                    None => break (Duration::ZERO, None),
+                },
+                _ = ticks.tick() => worker.tick(),
+            }
+        };
+        worker.stop(deadline, &mut ticks).await;
+        if let Some(done) = done {
+            let _ = done.send(id);
+        }
+    }
+
+    fn new(id: usize, shared: &Arc<Shared>) -> Self {
+        let mut prefix = [0; 8];
+        // A failing random source only makes request ids predictable; they are no secrets.
+        let _ = aws_lc_rs::rand::fill(&mut prefix);
+        let worker = Self {
+            id,
+            shared: Arc::clone(shared),
+            current: RefCell::new(Rc::new(Current { view: Arc::new(View::empty()), targets: Vec::new() })),
+            timers: Timers::new(),
+            live: Rc::default(),
+            log: RefCell::new(shared.log.buffer()),
+            lines: RefCell::default(),
+            turn: Cell::new(id as u64 * 7919),
+            prefix: u64::from_ne_bytes(prefix),
+            epoch: Cell::default(),
+            acceptors: RefCell::default(),
+        };
+        worker.set_clocks();
+        worker
+    }
+
+    /// The view now. A request takes it once and keeps the targets that it uses, not the view.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Counts a request.
+    pub(crate) fn next_turn(&self) -> u64 {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        turn
+    }
+
+    fn set_clocks(&self) -> u32 {
+        let elapsed = clock::now().saturating_duration_since(self.shared.base);
+        self.epoch.set(clock::unix().saturating_sub(elapsed));
+        u32::try_from(elapsed.as_millis() / timer::TICK.as_millis()).unwrap_or(u32::MAX / 2) + 1
+    }
+
+    fn tick(&self) {
+        let tick = self.set_clocks();
+        self.timers.advance(tick);
+        self.log.borrow_mut().flush();
+        // Connections and pools are looked at once a second: their deadlines are long.
+        if tick.is_multiple_of(10) {
+            let limits = &self.shared.config.limits;
+            self.live.reap(tick, Timers::ticks(limits.write_stall));
+            let idle = Timers::ticks(limits.upstream_idle);
+            self.current().targets.iter().for_each(|target| target.expire(tick, idle));
+        }
+    }
+
+    /// Serves what the seed says: new sockets are heard, removed ones closed, connections without access cut.
+    fn apply(self: &Rc<Self>, seed: &Mutex<Seed>) {
+        let (view, sockets) = {
+            // Clones handles only; nothing in there can be left half-done by a panic.
+            let seed = seed.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&seed.view), seed.sockets.clone())
+        };
+        let previous = self.current();
+        let targets = Target::all(&view, &previous.targets);
+        *self.current.borrow_mut() = Rc::new(Current { view: Arc::clone(&view), targets });
+
+        let mut acceptors = self.acceptors.borrow_mut();
+        acceptors.retain(|id, acceptor| sockets.contains_key(id) || acceptor.close());
+        for (id, socket) in &sockets {
+            if !acceptors.contains_key(id) {
+                match Acceptor::start(self, *id, socket) {
+                    Ok(acceptor) => drop(acceptors.insert(*id, acceptor)),
+                    Err(error) => {
+                        tracing::error!(worker = self.id, %error, "cannot take over a listening socket")
+                    }
+                }
+            }
+        }
+        self.judge_again(&view);
+    }
+
+    /// Cuts connections whose listener is gone or that it does not admit any more.
+    fn judge_again(&self, view: &View) {
+        self.live.each(|conn| {
+            let admitted = view.sockets.get(&conn.socket).and_then(|(index, _)| {
+                let listener = view.listeners.get(*index)?;
+                let reason = admission::judge(
+                    &view.snapshot.filter,
+                    listener.listener.id,
+                    conn.peer.ip().to_canonical(),
+                    false,
+                );
+                admission::refused(reason).is_none().then_some((*index, listener))
+            });
+            match admitted {
+                Some((index, _)) => conn.listener.set((view.generation.0, index)),
+                None => {
+                    if conn.end().is_none() {
+                        conn.counters.borrow().worker(self.id).cut.add(1);
+                    }
+                    conn.finish(End::Cut);
+                }
+            }
+        });
+    }
+
+    async fn stop(&self, deadline: Duration, ticks: &mut tokio::time::Interval) {
+        self.acceptors.borrow_mut().retain(|_, acceptor| acceptor.close());
+        self.live.each(|conn| {
+            conn.draining.set(true);
+            conn.wake();
+        });
+        let until = clock::now() + deadline;
+        while !self.live.is_empty() && clock::now() < until {
+            ticks.tick().await;
+            self.tick();
+        }
+        self.live.each(|conn| conn.finish(End::Cut));
+        // Their tasks see it at their next turn.
+        for _ in 0..20 {
+            if self.live.is_empty() {
+                break;
+            }
+            yield_once().await;
+        }
+        self.log.borrow_mut().flush();
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

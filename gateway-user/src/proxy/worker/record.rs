@@ -1,0 +1,264 @@
+//! What is noted of one request, from its head to the last byte: counters and the access log line.
+
+use std::{cell::Cell, rc::Rc, time::Instant};
+
+use http::HeaderValue;
+
+use super::{Worker, target::Target, timer::Timers};
+use crate::{
+    base::clock,
+    observe::{
+        access,
+        traffic::{bucket, class},
+    },
+    proxy::{
+        failure::Failure,
+        listener::live::{Conn, Phase},
+        route::PREDICT,
+        upstream::Pool,
+    },
+};
+
+/// One request's record. It is written when it is dropped; one that nobody completed was left by its client (499).
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    conn: Rc<Conn>,
+    start: Instant,
+    pub(crate) id: RequestId,
+    line: Vec<u8>,
+    target: Option<Rc<Target>>,
+    instance: Option<Rc<Pool>>,
+    status: u16,
+    reason: &'static str,
+    complete: bool,
+    /// Counted by the request body as it passes.
+    pub(crate) bytes_in: Rc<Cell<u64>>,
+    pub(crate) bytes_out: u64,
+    first_byte: u64,
+}
+
+/// 32 hexadecimal digits.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestId([u8; 32]);
+
+/// What the log wants of the head.
+pub(crate) struct Asked<'a> {
+    pub(crate) generation: u64,
+    pub(crate) listener: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) path: &'a str,
+}
+
+impl RequestId {
+    fn new(prefix: u64, turn: u64) -> Self {
+        let mut text = [0; 32];
+        let digits = b"0123456789abcdef";
+        let value = (u128::from(prefix) << 64) | u128::from(turn);
+        for (place, byte) in text.iter_mut().enumerate() {
+            let digit = (value >> (124 - 4 * place)) & 0xf;
+            *byte = digits.get(digit as usize).copied().unwrap_or(b'0');
+        }
+        Self(text)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+impl Record {
+    /// Opens the record of a request whose head arrived at `start`.
+    pub(crate) fn open(worker: &Rc<Worker>, conn: &Rc<Conn>, start: Instant, turn: u64) -> Self {
+        conn.in_flight.set(conn.in_flight.get() + 1);
+        conn.enter(Phase::Busy, 0);
+        Self {
+            worker: Rc::clone(worker),
+            conn: Rc::clone(conn),
+            start,
+            id: RequestId::new(worker.prefix, turn),
+            line: Vec::new(),
+            target: None,
+            instance: None,
+            status: Failure::ClientGone.status(),
+            reason: Failure::ClientGone.name(),
+            complete: false,
+            bytes_in: Rc::default(),
+            bytes_out: 0,
+            first_byte: 0,
+        }
+    }
+
+    /// Notes the head. The text is copied now, because the head moves on to the instance.
+    pub(crate) fn asked(&mut self, asked: &Asked<'_>) {
+        if !self.worker.log.borrow().enabled() {
+            return;
+        }
+        let mut line = self.worker.lines.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(768));
+        line.extend_from_slice(b"{\"time\":\"");
+        let since = self.start.saturating_duration_since(self.worker.shared.base);
+        access::time(&mut line, self.worker.epoch.get() + since);
+        line.extend_from_slice(b"\",\"request_id\":\"");
+        line.extend_from_slice(self.id.as_str().as_bytes());
+        line.extend_from_slice(b"\",\"generation\":");
+        access::number(&mut line, asked.generation);
+        line.extend_from_slice(b",\"listener\":");
+        access::string(&mut line, asked.listener.as_bytes());
+        line.extend_from_slice(b",\"client\":\"");
+        line.extend_from_slice(self.conn.client.as_bytes());
+        line.extend_from_slice(b"\",\"client_port\":");
+        access::number(&mut line, u64::from(self.conn.peer.port()));
+        line.extend_from_slice(b",\"method\":");
+        access::string(&mut line, asked.method.as_bytes());
+        line.extend_from_slice(b",\"host\":");
+        access::string(&mut line, asked.host.as_bytes());
+        line.extend_from_slice(b",\"path\":");
+        access::string(&mut line, asked.path.as_bytes());
+        self.line = line;
+    }
+
+    /// Notes where the request goes.
+    pub(crate) fn routed(&mut self, route: Option<&str>, target: Option<&Rc<Target>>) {
+        if let Some(target) = target {
+            target.view.counters.worker(self.worker.id).active.add(1);
+            self.target = Some(Rc::clone(target));
+        }
+        if !self.line.is_empty() {
+            self.line.extend_from_slice(b",\"route\":");
+            access::string(
+                &mut self.line,
+                route.map_or(PREDICT.trim_end_matches('/'), |name| name).as_bytes(),
+            );
+        }
+    }
+
+    pub(crate) fn instance(&mut self, pool: &Rc<Pool>) {
+        self.instance = Some(Rc::clone(pool));
+    }
+
+    /// Notes the answer's head. The record stays open until its last byte.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = status;
+        self.first_byte = micros(self.start);
+    }
+
+    /// The gateway answers itself.
+    pub(crate) fn refused(&mut self, failure: Failure) {
+        self.status = failure.status();
+        self.reason = failure.name();
+        self.complete = true;
+        if let Some(target) = &self.target {
+            let cells = target.view.counters.worker(self.worker.id);
+            if failure == Failure::Unauthorized {
+                cells.unauthorized.add(1);
+            } else if failure == Failure::Throttled {
+                cells.throttled.add(1);
+            }
+        }
+    }
+
+    /// The answer's last byte passed.
+    pub(crate) fn completed(&mut self) {
+        self.complete = true;
+        self.reason = "";
+    }
+
+    /// The answer broke off for this reason after its head was sent.
+    pub(crate) fn broken(&mut self, failure: Failure) {
+        self.complete = true;
+        self.reason = failure.name();
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    fn count(&self, micros: u64) {
+        let id = self.worker.id;
+        let status = if self.complete { self.status } else { Failure::ClientGone.status() };
+        let class = class(status);
+        match &self.target {
+            Some(target) => {
+                let cells = target.view.counters.worker(id);
+                cells.active.sub(1);
+                cells.bytes_in.add(self.bytes_in.get());
+                cells.bytes_out.add(self.bytes_out);
+                cells.micros.add(micros);
+                if let Some(cell) = cells.classes.get(class) {
+                    cell.add(1);
+                }
+                if let Some(cell) = cells.latency.get(bucket(micros)) {
+                    cell.add(1);
+                }
+            }
+            None => {
+                if let Some(cell) = self.conn.counters.borrow().worker(id).classes.get(class) {
+                    cell.add(1);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, micros: u64) {
+        let mut line = std::mem::take(&mut self.line);
+        if let Some(target) = &self.target {
+            line.extend_from_slice(b",\"service\":\"");
+            line.extend_from_slice(target.view.service.name.as_bytes());
+            line.push(b'"');
+        }
+        if let Some(instance) = &self.instance {
+            line.extend_from_slice(b",\"instance\":");
+            access::string(&mut line, instance.name.as_bytes());
+        }
+        line.extend_from_slice(b",\"status\":");
+        // A client that left before the end has seen the first status, if any; what happened is 499.
+        let status = if self.complete { self.status } else { Failure::ClientGone.status() };
+        access::number(&mut line, u64::from(status));
+        let reason = if self.complete { self.reason } else { Failure::ClientGone.name() };
+        if !reason.is_empty() {
+            line.extend_from_slice(b",\"reason\":\"");
+            line.extend_from_slice(reason.as_bytes());
+            line.push(b'"');
+        }
+        for (name, value) in [
+            (&b",\"bytes_in\":"[..], self.bytes_in.get()),
+            (b",\"bytes_out\":", self.bytes_out),
+            (b",\"first_byte_us\":", self.first_byte),
+            (b",\"duration_us\":", micros),
+        ] {
+            line.extend_from_slice(name);
+            access::number(&mut line, value);
+        }
+        line.push(b'}');
+        self.worker.log.borrow_mut().push(&line);
+        line.clear();
+        let mut lines = self.worker.lines.borrow_mut();
+        if lines.len() < 256 && line.capacity() <= 4096 {
+            lines.push(line);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let micros = micros(self.start);
+        self.count(micros);
+        if !self.line.is_empty() {
+            self.write(micros);
+        }
+        let left = self.conn.in_flight.get().saturating_sub(1);
+        self.conn.in_flight.set(left);
+        if left == 0 {
+            let idle = Timers::ticks(self.worker.shared.config.limits.keep_alive);
+            self.conn.enter(Phase::Idle, self.worker.timers.tick().saturating_add(idle));
+        }
+    }
+}
+
+fn micros(start: Instant) -> u64 {
+    u64::try_from(clock::now().saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)
+}
