@@ -26,4 +26,36 @@ pub struct DropEvent {
 impl DropEvent {
     /// Size of the record.
     pub const SIZE: usize = size_of::<Self>();
+
+    /// Reads a record as the program wrote it. `None`: the bytes are not one record.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        if bytes.len() != Self::SIZE || !rest.is_empty() {
+            return None;
+        }
+        let mut words = words.iter().copied();
+        let mut word = || words.next();
+        let mut address = || Some([word()?, word()?, word()?, word()?].map(u32::from_ne_bytes));
+        let (source, destination) = (address()?, address()?);
+        let mut number = || word().map(u32::from_ne_bytes);
+        let (generation, ifindex, length, listener) = (number()?, number()?, number()?, number()?);
+        let halves = |[a, b, c, d]: [u8; 4]| (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+        let (source_port, destination_port) = halves(word()?);
+        let [vlan_first, vlan_second, family, reason] = word()?;
+        Some(Self {
+            source,
+            destination,
+            generation,
+            ifindex,
+            length,
+            listener,
+            source_port,
+            destination_port,
+            vlan: u16::from_ne_bytes([vlan_first, vlan_second]),
+            family,
+            reason,
+            reserved: [0; 2],
+        })
+    }
 }

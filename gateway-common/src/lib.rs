@@ -8,10 +8,14 @@
 //! taken from a packet are kept as they came off the wire (network byte order), so no comparison ever swaps bytes.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod counters;
 pub mod decide;
 pub mod event;
 pub mod layout;
 pub mod packet;
+pub mod parse;
 pub mod reason;
 pub mod table;

@@ -13,6 +13,11 @@
 //! generation's number), then its port table replaces the old one with a single map-in-map update. That update
 //! returns after an RCU grace period, so on return no CPU uses the previous generation.
 
+use crate::packet::{Address, Family};
+
+/// IP protocol number of TCP.
+pub const TCP: u16 = 6;
+
 /// Slots of one bank. Two banks alternate between generations.
 pub const BANK_SLOTS: u32 = 2048;
 /// Slots of both banks. Slot 0 of each bank stays unused, so that a slot number of 0 always means "none".
@@ -102,6 +107,9 @@ pub struct Slot {
     pub ids6: [u8; 32],
     pub entries4: [Entry4; SLOT_ENTRIES],
     pub entries6: [Entry6; SLOT_ENTRIES],
+    /// Makes a second layout for the tests of an upgrade; see the feature in `Cargo.toml`.
+    #[cfg(feature = "layout-b")]
+    pub reserved: u64,
 }
 
 impl Slot {
@@ -120,6 +128,8 @@ impl Slot {
         ids6: [0; 32],
         entries4: [Entry4::NONE; SLOT_ENTRIES],
         entries6: [Entry6::NONE; SLOT_ENTRIES],
+        #[cfg(feature = "layout-b")]
+        reserved: 0,
     };
 }
 
@@ -140,6 +150,33 @@ pub struct EndpointKey {
     pub family: u16,
     /// IP protocol number of a row with a port (TCP), else 0.
     pub protocol: u16,
+}
+
+impl EndpointKey {
+    /// The key of `address` at TCP `port`, or with port 0 its key in the address table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(
+        generation: u32,
+        ifindex: u32,
+        vlan: u16,
+        family: Family,
+        address: Address,
+        port: u16,
+    ) -> Self {
+        Self {
+            generation,
+            ifindex,
+            address,
+            vlan,
+            port,
+            family: match family {
+                Family::V4 => 4,
+                Family::V6 => 6,
+            },
+            protocol: if port == 0 { 0 } else { TCP },
+        }
+    }
 }
 
 #[cfg(feature = "user")]

@@ -1,2 +1,64 @@
-//! Entry points of the XDP program.
+//! Entry points of the XDP program, and what each verdict does to the packet.
+//!
+//! Reading order: [`frame`] (the packet's bytes) → `gateway_common::parse` (what they say) → `gateway_common::decide`
+//! over [`maps`] and [`filter`] (the verdict) → [`report`] (counters and events) → an XDP action, here.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod report;
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    #![expect(unsafe_code, reason = "entry points and the license are found by section and symbol")]
+
+    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use gateway_common::reason::Action;
+
+    use crate::{
+        filter,
+        frame::{Linear, Whole},
+        report,
+    };
+
+    /// For interfaces whose frames always fit one buffer.
+    #[xdp]
+    pub(crate) fn gateway(context: XdpContext) -> u32 {
+        let frame = Linear::new(&context);
+        enforce(report::report(&frame, filter::judge(&frame)))
+    }
+
+    /// The same for frames in several buffers (jumbo frames, GRO in hardware); needs Linux 5.18.
+    #[xdp(frags)]
+    pub(crate) fn gateway_frags(context: XdpContext) -> u32 {
+        let frame = Whole::new(&context);
+        enforce(report::report(&frame, filter::judge(&frame)))
+    }
+
+    #[inline(always)]
+    fn enforce(action: Action) -> u32 {
+        match action {
+            Action::Pass => xdp_action::XDP_PASS,
+            Action::Drop => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// The kernel asks for it; none of the helpers used here is reserved for GPL programs.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        // Never reached: the verifier refuses a program that could loop here.
+        loop {}
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,10 +1,18 @@
 //! Pure: the access policy of one generation, and its tables for `gateway_common::decide`.
 
+pub mod address;
+pub mod explain;
+mod place;
+pub mod tables;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::base::{Generation, Name};
+
+pub use explain::{Explanation, explain};
+pub use tables::{Attachment, FilterTables, check};
 
 /// The access policy of one generation, before interface names are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

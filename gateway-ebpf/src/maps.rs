@@ -1,0 +1,55 @@
+//! Every map of the program: who writes it, who reads it, its size, and why it is of its type.
+//!
+//! All are BTF maps, which bpftool and libbpf load too. All are pinned by the daemon, except `.rodata`, which belongs
+//! to one program instance: an interface's own.
+#![expect(unsafe_code, reason = "a map's name is its symbol")]
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use gateway_common::{
+    counters::{Counter, ENTRY_COUNTER_SLOTS, Sampling, VERDICT_COUNTERS},
+    table::{ENDPOINT_ROWS, EndpointKey, PORT_WORDS, SLOTS, Slot},
+};
+
+/// One generation's port table.
+pub(crate) type Ports = Array<u32, { PORT_WORDS as usize }>;
+
+/// The live port table. The daemon replaces it (257 KiB) with one update; the program reads it once per packet, so
+/// that each packet is judged by one generation. An array of maps, because its update returns after a grace period.
+#[btf_map]
+pub(crate) static PORTS: ArrayOfMaps<Ports, 1> = ArrayOfMaps::new();
+
+/// Endpoints with their allowlists (5 MiB). The daemon writes slots of the bank that is not live; array, because a
+/// slot's number is its index.
+#[btf_map(name = "SLOTS")]
+pub(crate) static SLOT_TABLE: Array<Slot, { SLOTS as usize }> = Array::new();
+
+/// Endpoints of ports with many of them, and addresses for what has no port (1 MiB). The daemon writes rows of the
+/// coming generation and deletes those of the last one; their keys carry the generation, so no live row changes.
+#[btf_map]
+pub(crate) static ENDPOINTS: HashMap<EndpointKey, u32, { ENDPOINT_ROWS as usize }> = HashMap::new();
+
+/// Packets and bytes by listener and reason (128 KiB per CPU). The program adds, the daemon reads.
+#[btf_map]
+pub(crate) static VERDICTS: PerCpuArray<Counter, { VERDICT_COUNTERS as usize }> = PerCpuArray::new();
+
+/// Packets and bytes by listener and allowlist entry (256 KiB per CPU). The program adds, the daemon reads.
+#[btf_map]
+pub(crate) static ENTRIES: PerCpuArray<Counter, { ENTRY_COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+/// How many events may still be sent. The daemon refills the budget, the program spends it.
+#[btf_map]
+pub(crate) static SAMPLING: PerCpuArray<Sampling, 1> = PerCpuArray::new();
+
+/// Sampled drops (256 KiB), each a `DropEvent`. The program writes, the daemon polls: it is never woken by a packet.
+/// The type is given where events are made, because libbpf refuses a ring buffer that declares one.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<(), { 256 * 1024 }> = RingBuf::new();
+
+/// The interface that this instance is attached to, set before it is loaded. A bond's members belong to the bond, so
+/// the index cannot be taken from the packet.
+#[unsafe(no_mangle)]
+pub(crate) static INTERFACE: Global<u32> = Global::new(0);

@@ -1,0 +1,13 @@
+//! Suite `kernel`: the shipped XDP object in the kernel, judged packet by packet with `BPF_PROG_TEST_RUN`. Needs root
+//! and fails loudly without.
+//!
+//! Where a new test goes:
+//! - `rows`: one packet, one policy, one verdict. Every rule of DESIGN §4 has its row here.
+//! - `property`: the program, the host's `decide` and an independent oracle agree on random packets and policies.
+//! - `report`: counters, sampled events, swaps of generations.
+//! - `cost`: nanoseconds per packet, against an empty program.
+
+mod packet;
+mod policy;
+mod rig;
+mod rows;

@@ -1,0 +1,202 @@
+//! The shipped object, loaded into the kernel and run on crafted frames (`BPF_PROG_TEST_RUN`), without any interface.
+
+use std::{env, fs, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::Xdp,
+};
+use gateway_common::{
+    counters::{Counter, REASONS, Sampling, entry_index, verdict_index},
+    decide::Verdict,
+    event::DropEvent,
+    reason::{Action, Reason},
+    table::{EndpointKey, PORT_WORDS, Slot},
+};
+use gateway_user::snapshot::filter::FilterTables;
+
+/// The two entry points.
+pub(crate) const ENTRY_POINTS: [&str; 2] = ["gateway", "gateway_frags"];
+
+/// `XDP_DROP` and `XDP_PASS` (linux/bpf.h).
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+
+/// The loaded object.
+pub(crate) struct Rig {
+    ebpf: Ebpf,
+    bank: u32,
+    rows: Vec<EndpointKey>,
+}
+
+/// What happened to one packet, as the counters tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Observed {
+    pub(crate) action: Action,
+    pub(crate) verdict: Verdict,
+}
+
+/// Where the object is: `GATEWAY_EBPF_OBJECT`, or where `cargo xtask build-ebpf` puts it.
+fn object() -> Vec<u8> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/gateway-ebpf");
+    let path = env::var_os("GATEWAY_EBPF_OBJECT").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    fs::read(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}: `cargo xtask build-ebpf` makes the object", path.display())
+    })
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// Loads the object as the instance of the interface numbered `interface`.
+    pub(crate) fn load(interface: u32) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this suite loads programs into the kernel: run it as root"
+        );
+        let mut ebpf = EbpfLoader::new()
+            .override_global("INTERFACE", &interface, true)
+            .load(&object())
+            .expect("the object loads");
+        for name in ENTRY_POINTS {
+            let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
+            program.load().unwrap_or_else(|error| panic!("the verifier takes {name}: {error:#?}"));
+        }
+        Self { ebpf, bank: 1, rows: Vec::new() }
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        self.ebpf.map_mut(name).unwrap_or_else(|| panic!("the object has a map {name}"))
+    }
+
+    /// Makes `tables` live as the daemon does: aside, then with one update; then forgets the previous generation.
+    pub(crate) fn publish(&mut self, tables: &FilterTables) {
+        let bank = 1 - self.bank;
+        let mut slots = Array::<_, Slot>::try_from(self.map("SLOTS")).unwrap();
+        for (number, slot) in tables.slots(bank) {
+            slots.set(number, slot, 0).unwrap();
+        }
+        let mut endpoints = HashMap::<_, EndpointKey, u32>::try_from(self.map("ENDPOINTS")).unwrap();
+        for (key, number) in tables.endpoints(bank) {
+            endpoints.insert(key, number, 0).unwrap();
+        }
+        let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0).unwrap();
+        for (index, word) in (0..).zip(tables.port_table(bank)).filter(|(_, word)| *word != 0) {
+            ports.set(index, word, 0).unwrap();
+        }
+        let mut live = ArrayOfMaps::<_, Array<MapData, u32>>::try_from(self.map("PORTS")).unwrap();
+        live.set(0, &ports, 0).unwrap();
+
+        let rows = tables.endpoints(bank).map(|(key, _)| key).collect::<Vec<_>>();
+        let old = std::mem::replace(&mut self.rows, rows);
+        let mut endpoints = HashMap::<_, EndpointKey, u32>::try_from(self.map("ENDPOINTS")).unwrap();
+        for key in old {
+            if tables.endpoints(bank).all(|(new, _)| new != key) {
+                endpoints.remove(&key).unwrap();
+            }
+        }
+        self.bank = bank;
+    }
+
+    /// Runs the entry point `name` on `frame` once.
+    pub(crate) fn run(&self, name: &str, frame: &[u8]) -> Action {
+        let program: &Xdp = self.ebpf.program(name).unwrap().try_into().unwrap();
+        let mut out = vec![0; frame.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = program.test_run(options).expect("the kernel runs the program");
+        assert_eq!(result.data_size_out as usize, frame.len());
+        assert!(out.starts_with(frame), "the filter never changes a packet");
+        match result.return_value {
+            DROP => Action::Drop,
+            PASS => Action::Pass,
+            other => panic!("{name} returned {other}"),
+        }
+    }
+
+    /// Runs the entry point on `frame` and reads the verdict from what changed in the counters of `listeners` (and of
+    /// none). Exactly one verdict counter may change, and no more than one entry counter.
+    pub(crate) fn observe(&mut self, name: &str, frame: &[u8], listeners: &[u32]) -> Observed {
+        let listeners = [&[0], listeners].concat();
+        let before = self.counters(&listeners);
+        let action = self.run(name, frame);
+        let after = self.counters(&listeners);
+        let changed = before.iter().zip(&after).filter(|(before, after)| before.1 != after.1);
+        let mut verdict = Verdict::NOT_LISTENER;
+        let mut verdicts = 0;
+        for ((place, before), (_, after)) in changed {
+            assert_eq!(after.packets, before.packets + 1);
+            assert_eq!(after.bytes, before.bytes + frame.len() as u64);
+            match *place {
+                Place::Verdict(listener, reason) => {
+                    verdicts += 1;
+                    (verdict.listener, verdict.reason) = (listener, reason);
+                }
+                Place::Entry(listener, id) => {
+                    assert_eq!((verdict.listener, verdict.entry), (listener, Verdict::NO_ENTRY));
+                    verdict.entry = id;
+                }
+            }
+        }
+        assert!(verdicts <= 1, "a packet is counted once");
+        Observed { action, verdict }
+    }
+
+    fn counters(&self, listeners: &[u32]) -> Vec<(Place, Counter)> {
+        let sum = |array: &PerCpuArray<&MapData, Counter>, index| {
+            let all = array.get(&index, 0).unwrap();
+            all.iter().fold(Counter::default(), |sum, one| Counter {
+                packets: sum.packets + one.packets,
+                bytes: sum.bytes + one.bytes,
+            })
+        };
+        let verdicts = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
+        let entries = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("ENTRIES").unwrap()).unwrap();
+        let mut all = Vec::with_capacity(listeners.len() * (REASONS + 32));
+        for listener in listeners {
+            for reason in Reason::ALL {
+                let place = Place::Verdict(*listener, *reason);
+                all.push((place, sum(&verdicts, verdict_index(*listener, *reason))));
+            }
+            for id in 0..if *listener == 0 { 0 } else { 32 } {
+                all.push((Place::Entry(*listener, id), sum(&entries, entry_index(*listener, id))));
+            }
+        }
+        all
+    }
+
+    /// Writes the sampling state of every CPU.
+    pub(crate) fn sampling(&mut self, state: Sampling) {
+        let cpus = aya::util::nr_cpus().unwrap();
+        let mut map = PerCpuArray::<_, Sampling>::try_from(self.map("SAMPLING")).unwrap();
+        map.set(0, vec![state; cpus].try_into().unwrap(), 0).unwrap();
+    }
+
+    /// The sum of the sampling states.
+    pub(crate) fn sampled(&mut self) -> Sampling {
+        let map = PerCpuArray::<_, Sampling>::try_from(self.map("SAMPLING")).unwrap();
+        map.get(&0, 0).unwrap().iter().fold(Sampling::default(), |sum, one| Sampling {
+            budget: sum.budget + one.budget,
+            seen: sum.seen + one.seen,
+            lost: sum.lost + one.lost,
+        })
+    }
+
+    /// Takes the events that are in the ring buffer.
+    pub(crate) fn events(&mut self) -> Vec<DropEvent> {
+        let mut ring = RingBuf::try_from(self.map("EVENTS")).unwrap();
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            events.push(DropEvent::from_bytes(&item).expect("a whole record"));
+        }
+        events
+    }
+}
+
+/// A counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Verdict(u32, Reason),
+    Entry(u32, u8),
+}
