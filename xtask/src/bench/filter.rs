@@ -6,12 +6,15 @@ use crate::{ebpf, run};
 pub(super) fn run(name: &str) -> anyhow::Result<()> {
     ebpf::build_shipped()?;
     ebpf::build_bench()?;
-    run::check(
-        run::cargo()
-            .args(["build", "--release", "--package", "gateway-tests", "--bin", "gateway-bench"])
-            // The measuring program needs none of what makes the release profile slow to build.
-            .args(["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"]),
-    )?;
+    run::check(run::cargo().args([
+        "build",
+        "--profile",
+        "measure",
+        "--package",
+        "gateway-tests",
+        "--bin",
+        "gateway-bench",
+    ]))?;
     run::step(&format!("measuring: {name}"));
-    run::check(run::command(run::target_dir().join("release/gateway-bench")).arg(name))
+    run::check(run::command(run::target_dir().join("measure/gateway-bench")).arg(name))
 }
