@@ -1,6 +1,6 @@
 //! One row per bad input: a clear error that names field, value, limit and remedy, and everything stays as it was.
 
-use super::desk::{Desk, add_front, assert_names};
+use harness::desk::{Desk, add_front, assert_names};
 
 /// Words of the command, and what the error must say in which field.
 type Row<'a> = (Vec<&'a str>, &'a [(&'a str, &'a str)]);

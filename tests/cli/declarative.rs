@@ -1,6 +1,6 @@
 //! The whole configuration as a file: `export`, `apply`, `diff`; and back again: `history`, `rollback`.
 
-use super::desk::{Desk, add_front, assert_names};
+use harness::desk::{Desk, add_front, assert_names};
 
 /// A configuration with one of everything.
 fn furnished() -> Desk {

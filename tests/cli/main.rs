@@ -4,18 +4,16 @@
 //! the feature `privileged` only, and then it runs.
 //!
 //! Where a new test goes:
-//! - `desk`: not tests; a daemon with one listener on loopback, and the checks that every refusal must pass.
 //! - `shapes`: exit codes and JSON that scripts rely on; the human form; `--dry-run`.
 //! - `declarative`: `export`, `apply`, `diff`, `history`, `rollback`.
 //! - `bad_input`: one row per thing that must be refused whole.
 //! - `storage`: what happens to the state on disk: corrupt, loose, killed in mid-write, two daemons.
 //! - `shortage`: a full disk, a read-only one, a lost interface.
 //! - `users`: who may read and write the control socket; the first try of somebody without root.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "tests panic where they fail")]
+#![expect(clippy::expect_used, reason = "tests panic where they fail")]
 
 mod bad_input;
 mod declarative;
-mod desk;
 mod shapes;
 #[cfg(feature = "privileged")]
 mod shortage;

@@ -4,7 +4,7 @@ use std::{cell::Cell, process::Command};
 
 use harness::{gateway, process};
 
-use super::desk::{Desk, add_front, assert_names};
+use harness::desk::{Desk, add_front, assert_names};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use harness::{Gateway, NetNs};
 
-use super::desk::{Desk, add_front};
+use harness::desk::{Desk, add_front};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, thread, time::Duratio
 
 use harness::{Gateway, wait};
 
-use super::desk::Desk;
+use harness::desk::Desk;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

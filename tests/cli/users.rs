@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use harness::{Gateway, NetNs, client::curl, gateway, process};
 
-use super::desk::Desk;
+use harness::desk::Desk;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

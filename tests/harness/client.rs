@@ -126,7 +126,13 @@ pub struct Answer {
 /// A `curl` of `url` in `namespace`, with a time limit of five seconds.
 #[must_use]
 pub fn curl(namespace: &NetNs, url: &str) -> Curl {
-    let mut command = namespace.command("curl");
+    curl_anywhere(Some(namespace), url)
+}
+
+/// As [`curl`], in this process's own namespace when there is no other.
+#[must_use]
+pub fn curl_anywhere(namespace: Option<&NetNs>, url: &str) -> Curl {
+    let mut command = namespace.map_or_else(|| Command::new("curl"), |namespace| namespace.command("curl"));
     command.args(["-q", "-sS", "-i", "--max-time", "5", "--noproxy", "*", "-w", "%{stderr}\n%{json}", url]);
     Curl { command }
 }

@@ -1,7 +1,7 @@
 //! The harness: everything a suite needs to run the real program against real packets.
 //!
 //! Order of reading: [`process`] (bounded child processes), [`netns`] and [`topology`] (a small internet of
-//! namespaces), [`gateway`] (the daemon and its command line), then the two ends ([`client`], [`load`], [`upstream`],
+//! namespaces), [`gateway`] (the daemon and its command line) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
 //! [`ca`]) and the witnesses ([`wire`], [`behind`], [`xdp`]) which [`proof`] joins into one verdict: who dropped it.
 //!
 //! The harness panics instead of returning errors, so that a failed test shows where it failed. Everything has a time
@@ -15,6 +15,7 @@
 pub mod behind;
 pub mod ca;
 pub mod client;
+pub mod desk;
 pub mod flood;
 pub mod frame;
 pub mod gateway;
@@ -31,6 +32,7 @@ pub mod xdp;
 
 pub use ca::{Authority, Leaf};
 pub use client::{Reach, curl, reach, reach_from};
+pub use desk::Desk;
 pub use gateway::{Gateway, Reply};
 pub use netns::NetNs;
 pub use topology::Net;

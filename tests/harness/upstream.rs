@@ -53,7 +53,14 @@ impl Upstream {
     #[must_use]
     #[track_caller]
     pub fn local(name: &str) -> Self {
-        Self::serve(TcpListener::bind("127.0.0.1:0").expect("upstream listens"), name)
+        Self::local_at(name, 0)
+    }
+
+    /// As [`Self::local`], at a port of the caller's choice.
+    #[must_use]
+    #[track_caller]
+    pub fn local_at(name: &str, port: u16) -> Self {
+        Self::serve(TcpListener::bind(("127.0.0.1", port)).expect("upstream listens"), name)
     }
 
     fn serve(listener: TcpListener, name: &str) -> Self {

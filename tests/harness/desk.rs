@@ -1,22 +1,27 @@
-//! A daemon without filter, a listener `front` on loopback, and what every refusal must look like.
+//! A daemon without filter on loopback: what suites begin with that ask what is said and answered, not who drops it.
 
 use std::{fs::File, path::PathBuf};
 
-use harness::{Gateway, NetNs};
 use serde_json::Value;
+
+use crate::{Gateway, NetNs};
 
 /// One test's daemon. As root in a namespace of its own; else one test at a time, because the default listener of a
 /// daemon without root has fixed ports.
-pub(crate) struct Desk {
-    pub(crate) gateway: Gateway,
-    pub(crate) namespace: Option<NetNs>,
+#[derive(Debug)]
+pub struct Desk {
+    pub gateway: Gateway,
+    pub namespace: Option<NetNs>,
     _turn: Option<File>,
 }
 
+// === impl Desk ===
+
 impl Desk {
     /// A daemon that is not started yet, its filter off.
+    #[must_use]
     #[track_caller]
-    pub(crate) fn prepare() -> Self {
+    pub fn prepare() -> Self {
         let root = nix::unistd::geteuid().is_root();
         let namespace = root.then(|| NetNs::new("cli"));
         let turn = (!root).then(|| {
@@ -30,30 +35,50 @@ impl Desk {
     }
 
     /// A running daemon without resources of the test's own.
+    #[must_use]
     #[track_caller]
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut desk = Self::prepare();
         desk.gateway.run();
         desk
     }
 
-    /// As [`Self::new`], with the listener `front` (127.0.0.2, ports 9080 and 9443, closed, empty list).
+    /// As [`Self::new`], with the listener `front` on 127.0.0.2, ports 9080 and 9443, closed, with an empty list.
+    #[must_use]
     #[track_caller]
-    pub(crate) fn with_front() -> Self {
+    pub fn with_front() -> Self {
         let desk = Self::new();
         desk.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
         desk
     }
 
+    /// As [`Self::with_front`], open to 127.0.0.0/8.
+    #[must_use]
+    #[track_caller]
+    pub fn with_open_front() -> Self {
+        let desk = Self::with_front();
+        desk.ok(&["allow", "add", "front", "127.0.0.0/8"]);
+        desk.ok(&["listener", "open", "front"]);
+        desk
+    }
+
+    /// Runs `work` where the daemon's loopback is.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.namespace {
+            Some(namespace) => namespace.within(work),
+            None => work(),
+        }
+    }
+
     /// The answer of a command that must succeed.
     #[track_caller]
-    pub(crate) fn ok(&self, words: &[&str]) -> Value {
+    pub fn ok(&self, words: &[&str]) -> Value {
         self.gateway.cli(words).ok()
     }
 
     /// The error of a command that must be refused, and that must leave everything as it was.
     #[track_caller]
-    pub(crate) fn refused(&self, words: &[&str]) -> Value {
+    pub fn refused(&self, words: &[&str]) -> Value {
         let before = self.whole();
         let error = self.gateway.cli(words).refused();
         assert_eq!(self.whole(), before, "a refused change changed something: {words:?}\n{error}");
@@ -66,20 +91,27 @@ impl Desk {
 
     /// Everything that a refused change must leave alone.
     #[track_caller]
-    pub(crate) fn whole(&self) -> (u64, String) {
+    pub fn whole(&self) -> (u64, String) {
         (self.gateway.generation(), self.gateway.export())
     }
 
     /// Writes a file of the test and returns its path as text.
     #[track_caller]
-    pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+    pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path: PathBuf = self.gateway.scratch().write(name, contents);
         path.to_str().expect("test paths are UTF-8").to_owned()
     }
 }
 
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The words that add a listener on loopback.
-pub(crate) fn add_front<'a>(name: &'a str, address: &'a str, http: &'a str, https: &'a str) -> Vec<&'a str> {
+#[must_use]
+pub fn add_front<'a>(name: &'a str, address: &'a str, http: &'a str, https: &'a str) -> Vec<&'a str> {
     let mut words = vec!["listener", "add", name, "--exposure", "public", "--interface", "lo"];
     words.extend(["--address", address, "--http", http, "--https", https]);
     words
@@ -87,7 +119,7 @@ pub(crate) fn add_front<'a>(name: &'a str, address: &'a str, http: &'a str, http
 
 /// An error has these fields with these texts in them; `""` asks only that the field is there.
 #[track_caller]
-pub(crate) fn assert_names(error: &Value, fields: &[(&str, &str)]) {
+pub fn assert_names(error: &Value, fields: &[(&str, &str)]) {
     for (field, text) in fields {
         let found = error[field].as_str().unwrap_or_else(|| panic!("no `{field}` in {error}"));
         assert!(found.contains(text), "`{field}` does not say `{text}`: {error}");
