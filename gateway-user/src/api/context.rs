@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     request::Request,
-    wire::{ExplainReply, ListenerStatus, WorkerStatus},
+    wire::{ExplainReply, WorkerStatus},
 };
 use crate::{
     base::{Refusal, clock},
@@ -30,6 +30,16 @@ pub struct Process {
     pub state: PathBuf,
 }
 
+/// The sockets of one listener, as the proxy reports them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketStatus {
+    pub listener: String,
+    /// `listening`, `closed` (bound, every connection refused), `waiting` or `failed`.
+    pub state: String,
+    /// What stands in the way.
+    pub error: Option<String>,
+}
+
 /// Answers a question of `explain` by the filter in force.
 pub type Explain = dyn Fn(&Question) -> Result<ExplainReply, Refusal>;
 
@@ -40,7 +50,7 @@ pub struct Sources {
     /// The generation of each worker.
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
     /// The sockets of each listener.
-    pub listeners: Option<Box<dyn Fn() -> Vec<ListenerStatus>>>,
+    pub sockets: Option<Box<dyn Fn() -> Vec<SocketStatus>>>,
     /// `services` and `listeners` of the proxy, as an object.
     pub traffic: Option<Box<dyn Fn() -> Value>>,
     /// What the filter in force decides.

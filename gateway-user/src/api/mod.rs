@@ -15,7 +15,7 @@ mod server;
 mod socket;
 pub mod wire;
 
-pub use context::{Context, Explain, Process, Question, Sources};
+pub use context::{Context, Explain, Process, Question, SocketStatus, Sources};
 pub use peer::Writers;
 pub use server::serve;
 pub use socket::bind;

@@ -159,7 +159,8 @@ pub struct ListenerStatus {
     pub interface: String,
     pub addresses: Vec<String>,
     pub open: bool,
-    /// `serving`, `closed`, `waiting` or `failed`.
+    /// `listening`, `closed` (bound, every connection refused), `waiting` (for its address), `failed`, or `unknown`
+    /// without a data plane.
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -174,6 +175,8 @@ pub struct VerdictCount {
     pub reason: String,
     /// `pass` or `drop`.
     pub verdict: String,
+    /// Where it was counted: `filter` (packets, in the kernel) or `accept` (connections, by the check at accept).
+    pub tier: String,
     pub packets: u64,
     pub bytes: u64,
 }

@@ -35,7 +35,13 @@ fn once(session: &Session) -> Done {
     } else {
         print_text(&items_table(
             &reply,
-            &[("LISTENER", "listener"), ("REASON", "reason"), ("PACKETS", "packets"), ("BYTES", "bytes")],
+            &[
+                ("LISTENER", "listener"),
+                ("REASON", "reason"),
+                ("BY", "tier"),
+                ("PACKETS", "packets"),
+                ("BYTES", "bytes"),
+            ],
         ));
     }
     let events = reply.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

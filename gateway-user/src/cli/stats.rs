@@ -90,16 +90,16 @@ fn tables(reply: &Value, before: Option<(&Value, u64)>) -> String {
     }
     text.push_str(&table.render());
 
-    let old = earlier("services", &["service"]);
+    let old = earlier("services", &["name"]);
     let columns = numeric_columns(rows(reply, "services"));
     let headings: Vec<String> = std::iter::once("SERVICE".to_owned())
         .chain(columns.iter().map(|column| format!("{}{unit}", column.to_uppercase())))
         .collect();
     let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
     for row in rows(reply, "services") {
-        let old = old.as_ref().and_then(|old| old.get(&identify(row, &["service"])).copied());
+        let old = old.as_ref().and_then(|old| old.get(&identify(row, &["name"])).copied());
         let figures = columns.iter().map(|column| figure(row, column, old, seconds));
-        table.row(std::iter::once(field(row, "service")).chain(figures));
+        table.row(std::iter::once(field(row, "name")).chain(figures));
     }
     text.push('\n');
     text.push_str(&table.render());
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn totals_and_rates() {
         let old = json!({"generation": 1, "filter": [{"listener": "a", "reason": "allowed", "verdict": "pass",
-            "packets": 10, "bytes": 100}], "services": [{"service": "s", "requests": 4}]});
+            "packets": 10, "bytes": 100}], "services": [{"name": "s", "requests": 4}]});
         let mut new = old.clone();
         new["filter"][0]["packets"] = json!(30);
         new["services"][0]["requests"] = json!(8);

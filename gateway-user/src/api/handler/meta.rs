@@ -8,7 +8,7 @@ use crate::{
         Context, openapi as description,
         request::Request,
         route::Reply,
-        wire::{FilterStatus, StatusReply},
+        wire::{FilterStatus, ListenerStatus, StatusReply},
     },
     base::Refusal,
 };
@@ -26,6 +26,7 @@ pub(in crate::api) fn gateways(context: &Context, _: &Request) -> Result<Reply, 
 }
 
 pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Refusal> {
+    let listeners = listeners(context);
     let control = context.control.borrow().status();
     let filter = context.sources.filter.as_ref().map(|filter| filter.status()).unwrap_or_default();
     let mut warnings = filter.warnings;
@@ -48,11 +49,30 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
             })
             .collect(),
         workers: context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default(),
-        listeners: context.sources.listeners.as_ref().map(|listeners| listeners()).unwrap_or_default(),
+        listeners,
         domains: control.domains,
         certificates: control.certificates,
         services: control.services,
         routes: control.routes,
         warnings,
     })
+}
+
+/// Every listener with the state of its sockets.
+fn listeners(context: &Context) -> Vec<ListenerStatus> {
+    let sockets = context.sources.sockets.as_ref().map(|sockets| sockets()).unwrap_or_default();
+    let views = context.control.borrow().listeners().items.into_iter();
+    let status = views.map(|view| {
+        let socket = sockets.iter().find(|socket| socket.listener == view.name.as_str());
+        ListenerStatus {
+            listener: view.name.to_string(),
+            interface: view.interface,
+            addresses: view.addresses.iter().map(ToString::to_string).collect(),
+            open: view.open,
+            state: socket.map_or("unknown", |socket| &socket.state).to_owned(),
+            detail: socket.and_then(|socket| socket.error.clone()),
+            entries: view.allow.len(),
+        }
+    });
+    status.collect()
 }

@@ -1,6 +1,6 @@
 //! `/v1/stats` and `/v1/drops`: counters of the filter and the proxy, and sampled drops.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::json;
 use crate::{
@@ -19,10 +19,7 @@ const RECENT: usize = 20;
 
 pub(in crate::api) fn stats(context: &Context, _: &Request) -> Result<Reply, Refusal> {
     let report = context.sources.filter.as_ref().map(|filter| filter.report()).unwrap_or_default();
-    let mut reply = match context.sources.traffic.as_ref().map(|traffic| traffic()) {
-        Some(Value::Object(traffic)) => traffic,
-        Some(_) | None => serde_json::Map::new(),
-    };
+    let mut reply = traffic(context);
     for absent in ["services", "listeners"] {
         reply.entry(absent).or_insert_with(|| Value::Array(Vec::new()));
     }
@@ -34,25 +31,60 @@ pub(in crate::api) fn stats(context: &Context, _: &Request) -> Result<Reply, Ref
     Ok(Reply::Json(Value::Object(reply)))
 }
 
+/// The proxy's figures.
+fn traffic(context: &Context) -> Map<String, Value> {
+    match context.sources.traffic.as_ref().map(|traffic| traffic()) {
+        Some(Value::Object(traffic)) => traffic,
+        Some(_) | None => Map::new(),
+    }
+}
+
+/// Connections that the check at accept refused, by listener and reason. Where the filter is in force there are hardly
+/// any; without it they are all that is dropped.
+fn refused(context: &Context) -> Vec<VerdictCount> {
+    let traffic = traffic(context);
+    let mut counts = Vec::new();
+    for listener in traffic.get("listeners").and_then(Value::as_array).into_iter().flatten() {
+        let name = listener.get("name").and_then(Value::as_str).unwrap_or_default();
+        for (reason, count) in listener.get("refused").and_then(Value::as_object).into_iter().flatten() {
+            let packets = count.as_u64().unwrap_or(0);
+            if packets > 0 {
+                counts.push(VerdictCount {
+                    listener: name.to_owned(),
+                    reason: reason.clone(),
+                    verdict: "drop".to_owned(),
+                    tier: "accept".to_owned(),
+                    packets,
+                    bytes: 0,
+                });
+            }
+        }
+    }
+    counts
+}
+
 pub(in crate::api) fn drops(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let after = request.query.number("after")?;
-    let Some(filter) = &context.sources.filter else {
-        return json(&DropsReply {
-            generation: context.control.borrow().generation(),
-            ..DropsReply::default()
-        });
-    };
+    let filter = context.sources.filter.as_ref();
     if request.query.flag("follow")? {
         // Without a number the stream begins with what comes next.
-        let next = || filter.drops(0).last().map_or(0, |record| record.sequence + 1);
-        return Ok(Reply::Drops { after: after.unwrap_or_else(next) });
+        let next = || filter?.drops(0).last().map(|record| record.sequence + 1);
+        return Ok(Reply::Drops { after: after.or_else(next).unwrap_or(0) });
     }
+    let generation = context.control.borrow().generation();
+    let Some(filter) = filter else {
+        return json(&DropsReply { generation, items: refused(context), ..DropsReply::default() });
+    };
     let report = filter.report();
     let records = filter.drops(after.unwrap_or(0));
     let recent = records.get(records.len().saturating_sub(RECENT)..).unwrap_or_default();
     json(&DropsReply {
-        generation: report.generation,
-        items: verdicts(&report).into_iter().filter(|count| count.verdict == "drop").collect(),
+        generation,
+        items: verdicts(&report)
+            .into_iter()
+            .filter(|count| count.verdict == "drop")
+            .chain(refused(context))
+            .collect(),
         events: recent.iter().map(line).collect(),
         lost: report.drops_lost,
     })
@@ -95,6 +127,7 @@ fn verdicts(report: &FilterReport) -> Vec<VerdictCount> {
         listener: listener.to_owned(),
         reason: row.reason.to_owned(),
         verdict: if row.dropped { "drop" } else { "pass" }.to_owned(),
+        tier: "filter".to_owned(),
         packets: row.count.packets,
         bytes: row.count.bytes,
     };

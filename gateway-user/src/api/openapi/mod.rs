@@ -135,7 +135,7 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("WorkerStatus", &[("worker", "integer"), ("generation", "integer")]),
     ("ListenerStatus", &[("listener", "string"), ("interface", "string"), ("addresses", "[string]"), ("open", "boolean"), ("state", "string"), ("detail?", "string"), ("entries", "integer")]),
     ("Stats", &[("generation", "integer"), ("filter", "[VerdictCount]"), ("services", "[object]"), ("listeners", "[object]")]),
-    ("VerdictCount", &[("listener", "string"), ("reason", "string"), ("verdict", "string"), ("packets", "integer"), ("bytes", "integer")]),
+    ("VerdictCount", &[("listener", "string"), ("reason", "string"), ("verdict", "string"), ("tier", "string"), ("packets", "integer"), ("bytes", "integer")]),
     ("Drops", &[("generation", "integer"), ("items", "[VerdictCount]"), ("events", "[DropLine]"), ("lost", "integer")]),
     ("DropLine", &[("sequence", "integer"), ("time", "number"), ("listener", "string|null"), ("reason", "string"), ("source", "string|null"), ("source_port", "integer"), ("destination", "string|null"), ("destination_port", "integer"), ("interface", "string"), ("vlan", "integer"), ("length", "integer"), ("generation", "integer")]),
     ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("generation", "integer")]),
