@@ -7,6 +7,7 @@
 pub mod client;
 mod context;
 mod handler;
+mod nft;
 mod openapi;
 mod peer;
 mod request;

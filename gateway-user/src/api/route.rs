@@ -108,7 +108,7 @@ static ROUTES: &[Route] = routes! {
 
     POST "/v1/apply" Write "Make the configuration what a declarative file says", DRY_RUN, Some("Document"), "Applied", handler::store::apply;
     POST "/v1/diff" Read "What `apply` of this file would change", &[], Some("Document"), "Diff", handler::store::diff;
-    GET "/v1/export" Read "The configuration as a declarative file; `with_secrets` only for who may write", &["with_secrets"], None, "Export", handler::store::export;
+    GET "/v1/export" Read "The configuration as a declarative file; `with_secrets` only for who may write; `nft`: as an nftables ruleset", &["with_secrets", "nft"], None, "Export", handler::store::export;
     GET "/v1/history" Read "Generations, newest first", &[], None, "History", handler::store::history;
     POST "/v1/rollback" Write "Return to an earlier generation", DRY_RUN, Some("Rollback"), "Changed", handler::store::rollback;
 };

@@ -44,6 +44,9 @@ pub struct ExportArgs {
     /// Write everything, keys and token hashes included, into this file (0600)
     #[arg(long, value_name = "FILE")]
     with_secrets: Option<PathBuf>,
+    /// Print the allowlists as an nftables ruleset instead
+    #[arg(long, conflicts_with = "with_secrets")]
+    nft: bool,
 }
 
 #[derive(Debug, Args)]
@@ -95,8 +98,15 @@ impl ExportArgs {
         if self.with_secrets.is_some() {
             call = call.query("with_secrets", true);
         }
+        if self.nft {
+            call = call.query("nft", true);
+        }
         let mut reply = session.client.send(call)?;
-        let text = reply.get("toml").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = reply
+            .get(if self.nft { "nft" } else { "toml" })
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let Some(file) = &self.with_secrets else {
             if session.json {
                 print_json(&reply);

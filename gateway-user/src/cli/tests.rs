@@ -26,6 +26,7 @@ fn every_line_of_the_contract_parses() {
         "gateway apply -f f --dry-run",
         "gateway diff -f f",
         "gateway export --with-secrets f",
+        "gateway export --nft",
         "gateway history",
         "gateway rollback 7 --yes --dry-run",
         "gateway listener add edge --exposure public --interface eth0 --address 192.0.2.1 --address 2001:db8::1 \

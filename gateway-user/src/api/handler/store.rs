@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json as value};
 
 use super::{changed, json, plain};
 use crate::{
-    api::{Context, request::Request, route::Reply, wire::RollbackRequest},
+    api::{Context, nft, request::Request, route::Reply, wire::RollbackRequest},
     base::Refusal,
     control::{Document, Edit},
 };
@@ -36,6 +36,15 @@ pub(in crate::api) fn diff(context: &Context, request: &Request) -> Result<Reply
 pub(in crate::api) fn export(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let secrets = request.query.flag("with_secrets")?;
     let control = context.control.borrow();
+    if request.query.flag("nft")? {
+        if secrets {
+            return Err(Refusal::new("invalid", "a ruleset has no secrets")
+                .field("with_secrets", "true")
+                .remedy("ask for one of the two"));
+        }
+        let snapshot = control.snapshot();
+        return json(&value!({ "generation": snapshot.generation, "nft": nft::ruleset(&snapshot.filter) }));
+    }
     let document = control.export(secrets)?;
     if secrets {
         // Audited: who took the secrets, and when.

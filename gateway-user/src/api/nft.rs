@@ -1,0 +1,144 @@
+//! Pure: the filter plan as an nftables ruleset (`gateway export --nft`), for hosts where the gateway does not run and
+//! for firewalls in front of it.
+//!
+//! It says the same as the XDP filter about TCP to a listener: the listener's list decides, anything else to that
+//! endpoint is dropped, also on another interface, and nothing else of the host is touched. What the filter does with
+//! fragments is left to the kernel's reassembly, which comes before this hook.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use ipnet::IpNet;
+
+use crate::snapshot::filter::{FilterEntry, FilterListener, FilterPlan, ListenAddress};
+
+/// The ruleset, to be read by `nft -f`.
+pub(super) fn ruleset(plan: &FilterPlan) -> String {
+    let mut text = format!("# generation {}\n", plan.generation);
+    // Made first, so that deleting it is never an error; both and the new table are one transaction (nft(8)).
+    text.push_str("table inet gateway\ndelete table inet gateway\ntable inet gateway {\n");
+    for listener in &plan.listeners {
+        chain(&mut text, listener);
+    }
+    text.push_str("  chain input {\n    type filter hook input priority filter - 10; policy accept;\n");
+    // As in the filter, an exact address beats a wildcard, so its rules come first.
+    for exact in [true, false] {
+        for listener in &plan.listeners {
+            endpoints(&mut text, listener, exact);
+        }
+    }
+    text.push_str("  }\n}\n");
+    text
+}
+
+/// Who may connect to one listener.
+fn chain(text: &mut String, listener: &FilterListener) {
+    line(text, 2, &format!("chain {} {{", name(listener)));
+    if listener.open {
+        for entry in &listener.entries {
+            line(text, 4, &rule(entry));
+        }
+    }
+    line(text, 4, "counter drop");
+    line(text, 2, "}");
+}
+
+fn rule(entry: &FilterEntry) -> String {
+    let family = match entry.cidr {
+        IpNet::V4(_) => "ip",
+        IpNet::V6(_) => "ip6",
+    };
+    let established = if entry.draining { "tcp flags & (syn | ack) != syn " } else { "" };
+    format!("{family} saddr {} {established}counter accept", entry.cidr)
+}
+
+/// Leads what is for a listener to its chain, and drops it on other interfaces.
+fn endpoints(text: &mut String, listener: &FilterListener, exact: bool) {
+    let ports: Vec<String> = listener.ports.iter().map(ToString::to_string).collect();
+    let port = format!("tcp dport {{ {} }}", ports.join(", "));
+    for address in &listener.addresses {
+        let destination = match address {
+            ListenAddress::Any => "",
+            ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => "meta nfproto ipv4 ",
+            ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => "meta nfproto ipv6 ",
+            ListenAddress::Ip(ip) => {
+                if exact {
+                    let family = if ip.is_ipv4() { "ip" } else { "ip6" };
+                    let endpoint = format!("{family} daddr {ip} {port}");
+                    line(
+                        text,
+                        4,
+                        &format!("iifname \"{}\" {endpoint} goto {}", listener.interface, name(listener)),
+                    );
+                    line(text, 4, &format!("{endpoint} counter drop"));
+                }
+                continue;
+            }
+        };
+        if !exact {
+            let chain = name(listener);
+            line(text, 4, &format!("iifname \"{}\" {destination}{port} goto {chain}", listener.interface));
+        }
+    }
+}
+
+fn line(text: &mut String, indent: usize, content: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{:indent$}{content}", "");
+}
+
+/// A chain's name begins with a letter and has no colon (nft(8), LEXICAL CONVENTIONS).
+fn name(listener: &FilterListener) -> String {
+    format!("listener-{}", listener.name.replace(':', "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ruleset;
+    use crate::{
+        base::{Generation, Name},
+        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress},
+    };
+
+    fn listener(name: &str, addresses: &[ListenAddress], open: bool) -> FilterListener {
+        let entry = |id: u8, cidr: &str, draining| FilterEntry { cidr: cidr.parse().unwrap(), id, draining };
+        FilterListener {
+            id: 1,
+            name: Name::new(name).unwrap(),
+            interface: "eth0".to_owned(),
+            addresses: addresses.to_vec(),
+            ports: vec![80, 443],
+            open,
+            echo: Echo::Everybody,
+            entries: vec![
+                entry(0, "192.0.2.0/24", false),
+                entry(1, "2001:db8::/32", false),
+                entry(2, "10.0.0.0/8", true),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_ruleset_says_what_the_plan_says() {
+        let exact = ListenAddress::Ip("198.51.100.1".parse().unwrap());
+        let plan = FilterPlan {
+            generation: Generation(7),
+            listeners: vec![listener("all", &[ListenAddress::Any], false), listener("edge", &[exact], true)],
+        };
+        let text = ruleset(&plan);
+        for expected in [
+            "# generation 7\n",
+            "  chain listener-edge {\n    ip saddr 192.0.2.0/24 counter accept\n",
+            "    ip6 saddr 2001:db8::/32 counter accept\n",
+            "    ip saddr 10.0.0.0/8 tcp flags & (syn | ack) != syn counter accept\n    counter drop\n",
+            "    iifname \"eth0\" ip daddr 198.51.100.1 tcp dport { 80, 443 } goto listener-edge\n",
+            "    ip daddr 198.51.100.1 tcp dport { 80, 443 } counter drop\n",
+            "  chain listener-all {\n    counter drop\n  }\n",
+        ] {
+            assert!(text.contains(expected), "{expected} not in\n{text}");
+        }
+        let place = |what: &str| text.find(what).unwrap();
+        assert!(
+            place("daddr 198.51.100.1") < place("iifname \"eth0\" tcp dport { 80, 443 } goto listener-all")
+        );
+    }
+}
