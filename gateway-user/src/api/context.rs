@@ -1,8 +1,6 @@
 //! What handlers work on: the control plane, and what the other rooms report.
 
-use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Instant};
-
-use serde_json::Value;
+use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     request::Request,
@@ -11,7 +9,7 @@ use super::{
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
-    observe::filter::FilterSource,
+    observe::{filter::FilterSource, traffic::Traffic},
 };
 
 /// A question of `explain`, as it came in.
@@ -51,8 +49,8 @@ pub struct Sources {
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
     /// The sockets of each listener.
     pub sockets: Option<Box<dyn Fn() -> Vec<SocketStatus>>>,
-    /// `services` and `listeners` of the proxy, as an object.
-    pub traffic: Option<Box<dyn Fn() -> Value>>,
+    /// The proxy's counters.
+    pub traffic: Option<Arc<Traffic>>,
     /// What the filter in force decides.
     pub explain: Option<Box<Explain>>,
 }

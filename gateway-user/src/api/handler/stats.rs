@@ -1,6 +1,6 @@
 //! `/v1/stats` and `/v1/drops`: counters of the filter and the proxy, and sampled drops.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::json;
 use crate::{
@@ -11,53 +11,46 @@ use crate::{
         wire::{DropLine, DropsReply, VerdictCount},
     },
     base::Refusal,
-    observe::filter::{DropRecord, FilterReport, ReasonCount},
+    observe::{
+        filter::{DropRecord, FilterReport, ReasonCount},
+        traffic::Report,
+    },
 };
 
 /// Samples shown by `drops` without `follow`.
 const RECENT: usize = 20;
 
 pub(in crate::api) fn stats(context: &Context, _: &Request) -> Result<Reply, Refusal> {
-    let report = context.sources.filter.as_ref().map(|filter| filter.report()).unwrap_or_default();
-    let mut reply = traffic(context);
-    for absent in ["services", "listeners"] {
-        reply.entry(absent).or_insert_with(|| Value::Array(Vec::new()));
+    let filter = context.sources.filter.as_ref().map(|filter| filter.report()).unwrap_or_default();
+    let mut reply = json(&traffic(context))?;
+    if let Reply::Json(Value::Object(map)) = &mut reply {
+        map.insert("generation".to_owned(), context.control.borrow().generation().0.into());
+        if let Reply::Json(filter) = json(&verdicts(&filter))? {
+            map.insert("filter".to_owned(), filter);
+        }
     }
-    let Reply::Json(filter) = json(&verdicts(&report))? else {
-        return Err(Refusal::new("internal", "counters are not JSON"));
-    };
-    reply.insert("filter".to_owned(), filter);
-    reply.insert("generation".to_owned(), context.control.borrow().generation().0.into());
-    Ok(Reply::Json(Value::Object(reply)))
+    Ok(reply)
 }
 
 /// The proxy's figures.
-fn traffic(context: &Context) -> Map<String, Value> {
-    match context.sources.traffic.as_ref().map(|traffic| traffic()) {
-        Some(Value::Object(traffic)) => traffic,
-        Some(_) | None => Map::new(),
-    }
+fn traffic(context: &Context) -> Report {
+    context.sources.traffic.as_ref().map(|traffic| traffic.report()).unwrap_or_default()
 }
 
 /// Connections that the check at accept refused, by listener and reason. Where the filter is in force there are hardly
 /// any; without it they are all that is dropped.
 fn refused(context: &Context) -> Vec<VerdictCount> {
-    let traffic = traffic(context);
     let mut counts = Vec::new();
-    for listener in traffic.get("listeners").and_then(Value::as_array).into_iter().flatten() {
-        let name = listener.get("name").and_then(Value::as_str).unwrap_or_default();
-        for (reason, count) in listener.get("refused").and_then(Value::as_object).into_iter().flatten() {
-            let packets = count.as_u64().unwrap_or(0);
-            if packets > 0 {
-                counts.push(VerdictCount {
-                    listener: name.to_owned(),
-                    reason: reason.clone(),
-                    verdict: "drop".to_owned(),
-                    tier: "accept".to_owned(),
-                    packets,
-                    bytes: 0,
-                });
-            }
+    for listener in traffic(context).listeners {
+        for (reason, connections) in listener.refused.into_iter().filter(|(_, count)| *count > 0) {
+            counts.push(VerdictCount {
+                listener: listener.name.clone(),
+                reason: reason.to_owned(),
+                verdict: "drop".to_owned(),
+                tier: "accept".to_owned(),
+                packets: connections,
+                bytes: 0,
+            });
         }
     }
     counts
