@@ -2,23 +2,12 @@
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Instant};
 
-use super::{
-    request::Request,
-    wire::{ExplainReply, WorkerStatus},
-};
+use super::{request::Request, wire::WorkerStatus};
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
     observe::{filter::FilterSource, traffic::Traffic},
 };
-
-/// A question of `explain`, as it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    pub source: std::net::IpAddr,
-    pub destination: std::net::SocketAddr,
-    pub interface: Option<String>,
-}
 
 /// Facts of this process.
 #[derive(Clone, Debug)]
@@ -38,9 +27,6 @@ pub struct SocketStatus {
     pub error: Option<String>,
 }
 
-/// Answers a question of `explain` by the filter in force.
-pub type Explain = dyn Fn(&Question) -> Result<ExplainReply, Refusal>;
-
 /// What `app` lends from the other rooms. All of it is optional, so that the API stands without a data plane.
 #[derive(Default)]
 pub struct Sources {
@@ -51,8 +37,6 @@ pub struct Sources {
     pub sockets: Option<Box<dyn Fn() -> Vec<SocketStatus>>>,
     /// The proxy's counters.
     pub traffic: Option<Arc<Traffic>>,
-    /// What the filter in force decides.
-    pub explain: Option<Box<Explain>>,
 }
 
 /// Shared by all connections of the control socket; everything runs on one thread.

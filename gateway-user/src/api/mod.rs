@@ -16,7 +16,7 @@ mod server;
 mod socket;
 pub mod wire;
 
-pub use context::{Context, Explain, Process, Question, SocketStatus, Sources};
+pub use context::{Context, Process, SocketStatus, Sources};
 pub use peer::Writers;
 pub use server::serve;
 pub use socket::bind;

@@ -103,10 +103,13 @@ pub struct ExplainReply {
     /// `pass` or `drop`.
     pub verdict: String,
     pub reason: String,
-    /// Which tier decides here: `xdp`, `tcx` or `accept`.
+    /// Which tier decides first here: `xdp` or `accept`.
     pub tier: String,
     pub listener: Option<String>,
+    /// The entry of the allowlist that matched.
     pub entry: Option<String>,
+    /// The interface that the packet was assumed to come in through.
+    pub interface: Option<String>,
     pub generation: Generation,
 }
 

@@ -32,11 +32,12 @@ impl ExplainArgs {
             print_json(&reply);
         } else {
             print_line(&format!(
-                "{}: {} (listener {}, entry {}, decided by {}, generation {})",
+                "{}: {} (listener {}, entry {}, interface {}, decided by {}, generation {})",
                 field(&reply, "verdict"),
                 field(&reply, "reason"),
                 field(&reply, "listener"),
                 field(&reply, "entry"),
+                field(&reply, "interface"),
                 field(&reply, "tier"),
                 field(&reply, "generation"),
             ));

@@ -4,18 +4,45 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::json;
 use crate::{
-    api::{Context, context::Question, request::Request, route::Reply},
+    api::{Context, request::Request, route::Reply, wire::ExplainReply},
     base::Refusal,
+    observe::filter::Mode,
     resource::clip,
+    snapshot::filter::{self, FilterTables},
 };
 
 pub(in crate::api) fn explain(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let question = question(request)?;
-    let Some(explain) = &context.sources.explain else {
-        return Err(Refusal::new("unavailable", "the data plane is not there yet")
-            .remedy("ask again in a moment, or look at `gateway status`"));
-    };
-    json(&explain(&question)?)
+    let snapshot = context.control.borrow().snapshot();
+    // The same tables and the same decision as in the kernel, only with made-up interface numbers.
+    let tables = FilterTables::unresolved(&snapshot.filter)?;
+    let Question { source, destination, interface } = &question;
+    let explained = filter::explain(&snapshot.filter, &tables, *source, *destination, interface.as_deref());
+    json(&ExplainReply {
+        verdict: if explained.dropped() { "drop" } else { "pass" }.to_owned(),
+        reason: explained.reason.name().to_owned(),
+        tier: tier(context, explained.interface.as_deref()).to_owned(),
+        listener: explained.listener.map(|name| name.to_string()),
+        entry: explained.entry.map(|entry| entry.to_string()),
+        interface: explained.interface,
+        generation: explained.generation,
+    })
+}
+
+/// Who judges packets of an interface first; without one, whether the filter is in force anywhere.
+fn tier(context: &Context, interface: Option<&str>) -> &'static str {
+    let interfaces = context.sources.filter.as_ref().map(|filter| filter.status().interfaces);
+    let native = interfaces.unwrap_or_default().iter().any(|status| {
+        status.mode == Mode::Native && interface.is_none_or(|interface| status.interface == interface)
+    });
+    if native { "xdp" } else { "accept" }
+}
+
+/// What is asked.
+struct Question {
+    source: IpAddr,
+    destination: SocketAddr,
+    interface: Option<String>,
 }
 
 fn question(request: &Request) -> Result<Question, Refusal> {

@@ -139,7 +139,7 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("VerdictCount", &[("listener", "string"), ("reason", "string"), ("verdict", "string"), ("tier", "string"), ("packets", "integer"), ("bytes", "integer")]),
     ("Drops", &[("generation", "integer"), ("items", "[VerdictCount]"), ("events", "[DropLine]"), ("lost", "integer")]),
     ("DropLine", &[("sequence", "integer"), ("time", "number"), ("listener", "string|null"), ("reason", "string"), ("source", "string|null"), ("source_port", "integer"), ("destination", "string|null"), ("destination_port", "integer"), ("interface", "string"), ("vlan", "integer"), ("length", "integer"), ("generation", "integer")]),
-    ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("generation", "integer")]),
+    ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("interface", "string|null"), ("generation", "integer")]),
     ("GatewayList", &[("generation", "integer"), ("items", "[GatewayItem]")]),
     ("GatewayItem", &[("name", "string"), ("listeners", "integer"), ("services", "integer")]),
     ("ListenerList", &[("generation", "integer"), ("items", "[ListenerItem]")]),

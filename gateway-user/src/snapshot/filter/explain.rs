@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use gateway_common::reason::Reason;
+use gateway_common::reason::{Action, Reason};
 use ipnet::IpNet;
 
 use super::{FilterListener, FilterPlan, ListenAddress, address, tables::FilterTables};
@@ -18,6 +18,14 @@ pub struct Explanation {
     /// The interface that the connection was assumed to come in on.
     pub interface: Option<String>,
     pub generation: Generation,
+}
+
+impl Explanation {
+    /// Whether the connection's packets are dropped.
+    #[must_use]
+    pub fn dropped(&self) -> bool {
+        self.reason.action() == Action::Drop
+    }
 }
 
 /// Explains a connection from `source` to `destination`. Without `interface`, it comes in where a listener expects it.
