@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf};
 pub struct Config {
     /// State directory, 0700, owned by the daemon's user.
     pub state: PathBuf,
+    /// Another user that may own it: the one that the daemon drops to.
+    pub owner: Option<u32>,
     pub first_start: FirstStart,
     /// The gateway's own addresses beside its listeners (admin): no instance may have them.
     pub own: Vec<SocketAddr>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{Change, Document};
@@ -80,9 +81,9 @@ pub enum Edit {
         generation: Generation,
         yes: bool,
     },
-    /// Ends every drain whose time has come (the daemon's timer), or one drain at once.
+    /// Ends these drains: their time has come, or their last connection has ended.
     EndDrain {
-        listener: Option<Name>,
+        drains: Vec<(Name, IpNet)>,
     },
 }
 
@@ -158,8 +159,10 @@ impl Edit {
             Self::RouteDelete { route } => format!("route delete {route}"),
             Self::Apply(_) => "apply".to_owned(),
             Self::Rollback { generation, .. } => format!("rollback {generation}"),
-            Self::EndDrain { listener: None } => "drain ended".to_owned(),
-            Self::EndDrain { listener: Some(listener) } => format!("drain ended at {listener}"),
+            Self::EndDrain { drains } => {
+                let named = drains.iter().map(|(listener, cidr)| format!("{listener} {cidr}"));
+                format!("drain ended: {}", named.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

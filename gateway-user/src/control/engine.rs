@@ -1,32 +1,101 @@
 //! The control plane's handle: every query and every change goes through it.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use serde_json::Value;
 
 use super::{
-    Change, Config, Document, Edit, Options, Outcome,
+    Change, Config, Document, Edit, FirstStart, Options, Outcome,
+    compile::compile,
+    diff::diff,
+    publish::{Failed, Publisher},
+    state::{Context, Effect, State, export::Secrets, not_found},
+    store::{HistoryChange, HistoryRow, Pending, Saved, Store},
     view::{
-        AllowView, CertificateView, DomainView, GatewayView, HistoryView, ListView, ListenerView, RouteView,
-        ServiceView, StatusView,
+        AllowView, CertificateView, DomainView, EnforcerView, GatewayView, HistoryView, ListView,
+        ListenerView, RouteView, ServiceView, StatusView, build,
     },
 };
 use crate::{
-    base::{Generation, Refusal},
+    base::{Generation, Refusal, clock},
+    resource::{Address, Allowlist, Exposure, Kind, Listener, gateway, name},
     snapshot::{Snapshot, Subscriber},
 };
 
+/// How long a publication that failed waits for its next try.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// The only writer of the configuration.
 pub struct Control {
-    inner: Rc<()>,
+    own: Vec<SocketAddr>,
+    store: Store,
+    saved: Saved,
+    /// What the enforcers were given last.
+    live: Arc<Snapshot>,
+    publisher: Publisher,
+    /// Why enforcers or store are not at `saved`, and when that is tried to mend next.
+    failure: Option<(Refusal, Duration)>,
+    /// The store is behind `saved`: a change was taken back and that could not be written.
+    unsaved: bool,
+    now: fn() -> Duration,
 }
 
+// === impl Control: changes ===
+
 impl Control {
-    /// Opens the state, publishes its generation to the subscribers and returns when they enforce it.
+    /// Opens the state, publishes its generation to the subscribers and returns when they enforce it. A state that was
+    /// there before starts also when they cannot: [`Self::failure`] says why, and [`Self::tick`] tries again.
     ///
     /// # Errors
     /// The state cannot be used: the refusal names file and cure.
     pub fn open(config: Config, subscribers: Vec<Box<dyn Subscriber>>) -> Result<Self, Refusal> {
-        drop((config, subscribers));
-        Ok(Self { inner: Rc::new(()) })
+        Self::open_at(config, subscribers, clock::unix)
+    }
+
+    /// As [`Self::open`], with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(
+        config: Config,
+        subscribers: Vec<Box<dyn Subscriber>>,
+        now: fn() -> Duration,
+    ) -> Result<Self, Refusal> {
+        let (store, saved) = Store::open(&config.state, config.owner)?;
+        // Generation 0 is what a first start leaves that could not be put in force.
+        let fresh = saved.as_ref().is_none_or(|saved| saved.generation == Generation(0));
+        let mut control = Self {
+            own: config.own,
+            store,
+            saved: saved.unwrap_or_default(),
+            live: Arc::default(),
+            publisher: Publisher::new(subscribers),
+            failure: None,
+            unsaved: false,
+            now,
+        };
+        if fresh {
+            control.begin(config.first_start)?;
+        } else if let Err(refusal) = control.republish() {
+            tracing::error!(%refusal, generation = control.saved.generation.0, "the configuration is not in force");
+        }
+        Ok(control)
+    }
+
+    /// Writes the first generation.
+    fn begin(&mut self, first: FirstStart) -> Result<(), Refusal> {
+        let mut state = State::default();
+        if first == FirstStart::Local {
+            self.with_context(|context| state.edit(Edit::ListenerAdd(local()?), context))?;
+        }
+        let generation = self.saved.last.next();
+        let after = Saved { generation, last: generation, state, pending: None };
+        self.advance(after, "first start".to_owned(), None)
     }
 
     /// Makes one change.
@@ -34,132 +103,332 @@ impl Control {
     /// # Errors
     /// The change is refused; nothing is different.
     pub fn edit(&mut self, edit: Edit, options: Options) -> Result<Outcome, Refusal> {
-        drop((edit, options));
-        Err(unfinished())
+        let undoing = matches!(edit, Edit::Rollback { .. } | Edit::EndDrain { .. });
+        if let Some(pending) = &self.saved.pending
+            && !undoing
+            && !options.dry_run
+        {
+            return Err(Refusal::new("confirm_pending", "an earlier change waits for its confirmation")
+                .field("confirm_by", pending.until)
+                .remedy(format_args!("confirm it, or `gateway rollback {}`", pending.back_to)));
+        }
+        let summary = edit.summary();
+        // The end of a drain is not an undoing: what waits for a confirmation goes on waiting.
+        let keep_pending = matches!(edit, Edit::EndDrain { .. });
+        let mut state = self.saved.state.clone();
+        let effect = self.with_context(|context| state.edit(edit, context))?;
+        if self.saved.state.same(&state) {
+            return Ok(self.outcome(
+                &self.saved.state,
+                self.saved.generation,
+                effect,
+                Vec::new(),
+                options.dry_run,
+            ));
+        }
+        let changes = diff(&self.saved.state, &state);
+        let generation = self.saved.last.next();
+        if options.dry_run {
+            let next = Arc::new(compile(&state, generation, &self.live));
+            self.publisher.rehearse(&next)?;
+            return Ok(self.outcome(&state, self.saved.generation, effect, changes, true));
+        }
+        let pending = match options.confirm {
+            Some(wait) => Some(self.pending(wait)),
+            None => self.saved.pending.clone().filter(|_| keep_pending),
+        };
+        self.advance(Saved { generation, last: generation, state, pending }, summary, options.actor)?;
+        Ok(self.outcome(&self.saved.state, generation, effect, changes, false))
+    }
+
+    fn pending(&self, wait: Duration) -> Pending {
+        let materials = self.saved.state.certificates.values().filter_map(|record| record.material.as_ref());
+        Pending {
+            back_to: self.saved.generation,
+            until: ((self.now)() + wait).as_secs(),
+            keys: materials.map(|material| (material.key.fingerprint(), material.key.clone())).collect(),
+        }
+    }
+
+    /// Publishes and stores `after`, or leaves everything as it was.
+    fn advance(&mut self, after: Saved, summary: String, actor: Option<u32>) -> Result<(), Refusal> {
+        let next = Arc::new(compile(&after.state, after.generation, &self.live));
+        let row = HistoryRow {
+            time: (self.now)().as_secs(),
+            actor,
+            summary,
+            document: after.state.export(Secrets::Hashes),
+        };
+        let (store, saved) = (&mut self.store, &self.saved);
+        let persist = || store.commit(saved, &after, HistoryChange::Add(&row));
+        match self.publisher.publish(&next, &self.live, persist) {
+            Ok(()) => {
+                tracing::info!(
+                    generation = after.generation.0,
+                    actor,
+                    summary = row.summary,
+                    "configuration changed"
+                );
+                self.saved = after;
+                self.live = next;
+                self.failure = None;
+                self.unsaved = false;
+                Ok(())
+            }
+            Err(Failed::Before(refusal)) => Err(refusal),
+            Err(Failed::Committing { refusal, back }) => {
+                // The number was live in some enforcer for a moment; it is not used again.
+                self.saved.last = after.last;
+                let stored = self.store.commit(&after, &self.saved, HistoryChange::Remove(after.generation));
+                self.unsaved = stored.is_err();
+                if let Some(worse) = stored.err().or(back.map(|back| *back)) {
+                    self.fail(worse);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn fail(&mut self, refusal: Refusal) {
+        self.failure = Some((refusal, (self.now)() + RETRY));
     }
 
     /// Keeps the change that waits for a confirmation.
     ///
     /// # Errors
-    /// None waits.
+    /// None waits, or that cannot be written.
     pub fn confirm(&mut self) -> Result<Generation, Refusal> {
-        Err(unfinished())
+        if self.saved.pending.is_none() {
+            return Err(Refusal::new("not_found", "no change waits for a confirmation")
+                .remedy("it may have been undone; `gateway history` tells"));
+        }
+        let after = Saved { pending: None, ..self.saved.clone() };
+        self.store.commit(&self.saved, &after, HistoryChange::Keep)?;
+        self.saved = after;
+        Ok(self.saved.generation)
     }
 
-    /// Publishes the generation in force once more (an interface or address came or went).
+    /// Publishes the generation in force once more (an interface or address came or went, or it failed before).
     ///
     /// # Errors
     /// A subscriber could not enforce it.
     pub fn republish(&mut self) -> Result<(), Refusal> {
-        Err(unfinished())
+        let next = Arc::new(compile(&self.saved.state, self.saved.generation, &self.live));
+        let result = match self.publisher.publish(&next, &next, || Ok(())) {
+            Ok(()) => Ok(()),
+            Err(Failed::Before(refusal) | Failed::Committing { refusal, .. }) => Err(refusal),
+        };
+        match &result {
+            Ok(()) => {
+                self.live = next;
+                self.failure = None;
+            }
+            Err(refusal) => self.fail(refusal.clone()),
+        }
+        result
     }
 
     /// When [`Self::tick`] has something to do next, as time since the Unix epoch.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        None
+        let pending = self.saved.pending.as_ref().map(|pending| Duration::from_secs(pending.until));
+        let retry = self.failure.as_ref().map(|(_, at)| *at);
+        let first = [self.saved.state.next_drain(), pending, retry].into_iter().flatten().min();
+        // While something fails, all waits for the next try: a deadline in the past would be a busy loop.
+        retry.max(first)
     }
 
-    /// Ends drains and undoes changes that were not confirmed in time.
+    /// Ends drains, undoes changes that were not confirmed in time, and tries again what failed.
     ///
     /// # Errors
-    /// The change could not be published; it is tried again at the next tick.
+    /// Something could not be done; it is tried again at the next deadline.
     pub fn tick(&mut self, now: Duration) -> Result<(), Refusal> {
-        let _ = now;
+        if let Some((_, at)) = &self.failure {
+            if *at > now {
+                return Ok(());
+            }
+            if self.unsaved {
+                let written = self.store.commit(&self.saved, &self.saved, HistoryChange::Keep);
+                written.inspect_err(|refusal| self.fail(refusal.clone()))?;
+                self.unsaved = false;
+            }
+            self.republish()?;
+        }
+        if let Some(pending) = self.saved.pending.as_ref().filter(|pending| pending.until <= now.as_secs()) {
+            let undo = Edit::Rollback { generation: pending.back_to, yes: true };
+            self.edit(undo, Options::default()).inspect_err(|refusal| self.fail(refusal.clone()))?;
+        }
+        let drains = self.saved.state.ended_drains(now);
+        if !drains.is_empty() {
+            self.edit(Edit::EndDrain { drains }, Options::default())
+                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+        }
         Ok(())
     }
 
+    fn with_context<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let random = || {
+            let mut bytes = [0; 32];
+            SystemRandom::new()
+                .fill(&mut bytes)
+                .map_err(|_| Refusal::new("internal", "the system gives no random bytes"))?;
+            Ok(bytes)
+        };
+        work(&Context {
+            now: (self.now)(),
+            own: &self.own,
+            random: &random,
+            history: &|generation| self.store.document(generation),
+            key: &|fingerprint| self.saved.pending.as_ref()?.keys.get(fingerprint).cloned(),
+        })
+    }
+
+    fn outcome(
+        &self,
+        state: &State,
+        generation: Generation,
+        effect: Effect,
+        diff: Vec<Change>,
+        dry_run: bool,
+    ) -> Outcome {
+        Outcome {
+            generation,
+            changed: !diff.is_empty(),
+            item: effect.item.map_or(Value::Null, |(kind, name)| item(state, kind, &name)),
+            // A token of a dry run was never made.
+            tokens: if dry_run { Vec::new() } else { effect.tokens },
+            diff,
+            notes: effect.notes,
+        }
+    }
+}
+
+// === impl Control: queries ===
+
+impl Control {
     /// The snapshot in force.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let _ = &self.inner;
-        Arc::default()
+        Arc::clone(&self.live)
     }
 
+    /// The generation in force.
     #[must_use]
-    pub fn generation(&self) -> Generation {
-        Generation::default()
+    pub const fn generation(&self) -> Generation {
+        self.saved.generation
     }
 
+    /// Why the generation could not be put in force; absent when all is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Refusal> {
+        self.failure.as_ref().map(|(refusal, _)| refusal)
+    }
+
+    /// The control plane's part of `status`.
     #[must_use]
     pub fn status(&self) -> StatusView {
+        let state = &self.saved.state;
+        let enforcers = self.publisher.subscribers();
         StatusView {
-            generation: self.generation(),
-            enforcers: Vec::new(),
-            listeners: 0,
-            domains: 0,
-            certificates: 0,
-            services: 0,
-            routes: 0,
-            failure: None,
-            confirm_by: None,
+            generation: self.saved.generation,
+            enforcers: enforcers
+                .map(|one| EnforcerView { name: one.name(), generation: one.generation() })
+                .collect(),
+            listeners: state.listeners.len(),
+            domains: state.domains.len(),
+            certificates: state.certificates.len(),
+            services: state.services.len(),
+            routes: state.routes.len(),
+            failure: self.failure().cloned(),
+            confirm_by: self.saved.pending.as_ref().map(|pending| pending.until),
         }
     }
 
+    /// Every gateway.
     #[must_use]
     pub fn gateways(&self) -> ListView<GatewayView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        self.list(build::gateways(&self.saved.state))
     }
 
+    /// Every listener.
     #[must_use]
     pub fn listeners(&self) -> ListView<ListenerView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        self.list(self.saved.state.listeners.values().map(|record| build::listener(record)).collect())
     }
 
     /// # Errors
     /// `not_found`.
     pub fn listener(&self, name: &str) -> Result<ListenerView, Refusal> {
-        Err(Refusal::new("not_found", name))
+        let record = self.saved.state.listeners.get(name).ok_or_else(|| not_found(Kind::Listener, name))?;
+        Ok(build::listener(record))
     }
 
     /// # Errors
     /// `not_found`.
     pub fn allowlist(&self, listener: &str) -> Result<AllowView, Refusal> {
-        Err(Refusal::new("not_found", listener))
+        let record =
+            self.saved.state.listeners.get(listener).ok_or_else(|| not_found(Kind::Listener, listener))?;
+        Ok(build::allowlist(record, self.saved.generation))
     }
 
+    /// Every certificate.
     #[must_use]
     pub fn certificates(&self) -> ListView<CertificateView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        let state = &self.saved.state;
+        self.list(
+            state.certificates.values().filter_map(|record| build::certificate(state, record)).collect(),
+        )
     }
 
     /// # Errors
     /// `not_found`.
     pub fn certificate(&self, name: &str) -> Result<CertificateView, Refusal> {
-        Err(Refusal::new("not_found", name))
+        let state = &self.saved.state;
+        let found = state.certificates.get(name).and_then(|record| build::certificate(state, record));
+        found.ok_or_else(|| not_found(Kind::Certificate, name))
     }
 
+    /// Every domain.
     #[must_use]
     pub fn domains(&self) -> ListView<DomainView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        let state = &self.saved.state;
+        self.list(state.domains.values().map(|domain| build::domain(state, domain)).collect())
     }
 
     /// # Errors
     /// `not_found`.
     pub fn domain(&self, host: &str) -> Result<DomainView, Refusal> {
-        Err(Refusal::new("not_found", host))
+        let state = &self.saved.state;
+        let found = host.parse().ok().and_then(|host| state.domains.get(&host));
+        found.map(|domain| build::domain(state, domain)).ok_or_else(|| not_found(Kind::Domain, host))
     }
 
+    /// Every service.
     #[must_use]
     pub fn services(&self) -> ListView<ServiceView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        let state = &self.saved.state;
+        let view = |record| build::service(state, record, &interface_addresses);
+        self.list(state.services.values().map(|record| view(record)).collect())
     }
 
     /// # Errors
     /// `not_found`.
     pub fn service(&self, name: &str) -> Result<ServiceView, Refusal> {
-        Err(Refusal::new("not_found", name))
+        let record = self.saved.state.services.get(name).ok_or_else(|| not_found(Kind::Service, name))?;
+        Ok(build::service(&self.saved.state, record, &interface_addresses))
     }
 
+    /// Every route.
     #[must_use]
     pub fn routes(&self) -> ListView<RouteView> {
-        ListView { generation: self.generation(), items: Vec::new() }
+        self.list(self.saved.state.routes.values().map(|route| build::route(route)).collect())
     }
 
     /// # Errors
     /// `not_found`.
     pub fn route(&self, name: &str) -> Result<RouteView, Refusal> {
-        Err(Refusal::new("not_found", name))
+        let route = self.saved.state.routes.get(name).ok_or_else(|| not_found(Kind::Route, name))?;
+        Ok(build::route(route))
     }
 
     /// Newest first.
@@ -167,7 +436,7 @@ impl Control {
     /// # Errors
     /// The store cannot be read.
     pub fn history(&self) -> Result<ListView<HistoryView>, Refusal> {
-        Err(unfinished())
+        Ok(self.list(self.store.history()?))
     }
 
     /// What `apply` of this document would change.
@@ -175,20 +444,72 @@ impl Control {
     /// # Errors
     /// The document is refused.
     pub fn diff(&self, document: Document) -> Result<Vec<Change>, Refusal> {
-        drop(document);
-        Err(unfinished())
+        let mut state = self.saved.state.clone();
+        self.with_context(|context| state.edit(Edit::Apply(Box::new(document)), context))?;
+        Ok(diff(&self.saved.state, &state))
     }
 
-    /// The configuration as a document; secrets by fingerprint unless `secrets`.
-    ///
-    /// # Errors
-    /// None that is expected.
-    pub fn export(&self, secrets: bool) -> Result<Document, Refusal> {
-        let _ = secrets;
-        Err(unfinished())
+    /// The configuration as a document; secrets by fingerprint, or whole.
+    #[must_use]
+    pub fn export(&self, secrets: bool) -> Document {
+        self.saved.state.export(if secrets { Secrets::Whole } else { Secrets::Fingerprints })
+    }
+
+    fn list<T>(&self, items: Vec<T>) -> ListView<T> {
+        ListView { generation: self.saved.generation, items }
     }
 }
 
-fn unfinished() -> Refusal {
-    Refusal::new("unfinished", "not there yet")
+/// The item of an outcome, as its `show` has it; null when it is gone.
+fn item(state: &State, kind: Kind, name: &str) -> Value {
+    let view = match kind {
+        Kind::Gateway => return Value::Null,
+        Kind::Listener => {
+            state.listeners.get(name).map(|record| serde_json::to_value(build::listener(record)))
+        }
+        Kind::Certificate => state
+            .certificates
+            .get(name)
+            .and_then(|record| build::certificate(state, record))
+            .map(serde_json::to_value),
+        Kind::Domain => {
+            let found = name.parse().ok().and_then(|host| state.domains.get(&host));
+            found.map(|domain| serde_json::to_value(build::domain(state, domain)))
+        }
+        Kind::Service => {
+            let view = |record| serde_json::to_value(build::service(state, record, &interface_addresses));
+            state.services.get(name).map(|record| view(record))
+        }
+        Kind::Route => state.routes.get(name).map(|route| serde_json::to_value(build::route(route))),
+    };
+    view.and_then(Result::ok).unwrap_or_default()
+}
+
+/// The listener of a first start without root.
+fn local() -> Result<Listener, Refusal> {
+    Ok(Listener {
+        name: name("name", "local")?,
+        gateway: gateway::default_name(),
+        exposure: Exposure::Public,
+        interface: "lo".to_owned(),
+        addresses: vec![Address::Ip(IpAddr::from([127, 0, 0, 1]))],
+        http: Some(8080),
+        https: Some(8443),
+        open: true,
+        wait_address: false,
+        allow: Allowlist::parse("127.0.0.0/8")?,
+    })
+}
+
+/// The addresses of an interface at this moment, without link-local ones, which need a scope that a URL cannot have.
+fn interface_addresses(interface: &str) -> Vec<IpAddr> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let address = |storage: nix::sys::socket::SockaddrStorage| {
+        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    all.filter(|one| one.interface_name == interface)
+        .filter_map(|one| one.address.and_then(address))
+        .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        .collect()
 }

@@ -5,10 +5,15 @@
 //! synchronous and single-threaded; it lives in an `Rc<RefCell<Control>>` on the control runtime.
 
 pub mod change;
+pub mod compile;
 pub mod config;
+pub mod diff;
 pub mod document;
 pub mod edit;
 pub mod engine;
+mod publish;
+pub mod state;
+pub mod store;
 pub mod view;
 
 pub use change::Change;
@@ -16,3 +21,7 @@ pub use config::{Config, FirstStart};
 pub use document::Document;
 pub use edit::{Edit, Issued, Options, Outcome};
 pub use engine::Control;
+pub use state::State;
+
+#[cfg(test)]
+mod tests;

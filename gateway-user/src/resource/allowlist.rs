@@ -1,9 +1,6 @@
 //! Pure: lists of CIDRs, parsed strictly: nothing is widened or corrected in silence.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::{collections::HashSet, net::IpAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -157,6 +154,6 @@ pub fn cidr(text: &str) -> Result<IpNet, Refusal> {
 fn net(ip: IpAddr, length: u8) -> Option<IpNet> {
     match ip {
         IpAddr::V4(v4) => Ipv4Net::new(v4, length).ok().map(IpNet::V4),
-        IpAddr::V6(v6) => Ipv6Net::new(Ipv6Addr::from(v6), length).ok().map(IpNet::V6),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, length).ok().map(IpNet::V6),
     }
 }

@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<Duration, Refusal> {
 #[must_use]
 pub fn text(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis % 1_000 == 0 { format!("{}s", millis / 1_000) } else { format!("{millis}ms") }
+    if millis.is_multiple_of(1_000) { format!("{}s", millis / 1_000) } else { format!("{millis}ms") }
 }
 
 /// Writes the text form.

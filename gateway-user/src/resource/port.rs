@@ -9,11 +9,6 @@ use crate::base::Refusal;
 ///
 /// # Errors
 /// The serializer's.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::ref_option,
-    reason = "serde's `with` fixes the signature"
-)]
 pub fn serialize<S: Serializer>(port: &Option<u16>, serializer: S) -> Result<S::Ok, S::Error> {
     match port {
         Some(port) => port.serialize(serializer),

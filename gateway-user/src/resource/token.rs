@@ -25,7 +25,7 @@ pub struct TokenHash(pub [u8; 32]);
 pub struct Fingerprint(String);
 
 /// A token as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
     pub hash: TokenHash,

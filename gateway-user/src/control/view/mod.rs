@@ -1,6 +1,8 @@
 //! Pure: what `list`, `show` and `status` say of the configuration. Fields are added, never renamed (DESIGN §6); there is
 //! never a secret in them.
 
+pub mod build;
+
 use serde::Serialize;
 
 use crate::{

@@ -1,0 +1,36 @@
+//! Pure: the sockets to hold.
+
+use crate::{
+    control::state::ListenerRecord,
+    resource::{self, Address},
+    snapshot::{Exposure, Listener, filter::ListenAddress},
+};
+
+pub(super) fn compile(record: &ListenerRecord) -> Listener {
+    let listener = &record.listener;
+    Listener {
+        gateway: listener.gateway.clone(),
+        name: listener.name.clone(),
+        id: record.id,
+        exposure: match &listener.exposure {
+            resource::Exposure::VpcNamed(vpc) => Exposure::Vpc(vpc.clone()),
+            // `Listener::validate` lets nothing else in.
+            resource::Exposure::Public | resource::Exposure::All | resource::Exposure::Vpc => {
+                Exposure::Public
+            }
+        },
+        interface: listener.interface.clone(),
+        addresses: listener.addresses.iter().map(address).collect(),
+        http: listener.http,
+        https: listener.https,
+        open: listener.open,
+        wait_address: listener.wait_address,
+    }
+}
+
+pub(super) fn address(address: &Address) -> ListenAddress {
+    match address {
+        Address::Any => ListenAddress::Any,
+        Address::Ip(ip) => ListenAddress::Ip(*ip),
+    }
+}

@@ -1,0 +1,77 @@
+//! Pure: the state as the data path reads it. The same state gives the same snapshot.
+//!
+//! An object that is equal to the one of the previous snapshot is that object: what a connection or request has pinned
+//! stays in use, and enforcers may compare by address.
+
+mod domain;
+mod filter;
+mod listener;
+mod route;
+mod service;
+
+use std::sync::Arc;
+
+use super::state::State;
+use crate::{
+    base::Generation,
+    resource::Exposure,
+    snapshot::{Snapshot, Visibility},
+};
+
+/// Compiles the state under a generation's number.
+#[must_use]
+pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Snapshot {
+    let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
+    Snapshot {
+        generation,
+        filter: reuse_one(filter::plan(state, generation), &previous.filter),
+        listeners: reuse(
+            state.listeners.values().map(|record| listener::compile(record)),
+            &previous.listeners,
+            |one| &one.name,
+        ),
+        certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
+        domains: reuse(
+            state.domains.values().map(|domain| domain::compile(domain)),
+            &previous.domains,
+            |one| &one.host,
+        ),
+        routes: reuse(state.routes.values().map(|route| route::compile(route)), &previous.routes, |one| {
+            &one.name
+        }),
+        services: reuse(
+            state.services.values().map(|record| service::compile(record)),
+            &previous.services,
+            |one| &one.name,
+        ),
+    }
+}
+
+/// Takes the previous object in place of an equal one. Both sides are sorted by key, as the state's maps are.
+fn reuse<T: PartialEq, K: Ord + ?Sized>(
+    items: impl Iterator<Item = T>,
+    previous: &[Arc<T>],
+    key: impl Fn(&T) -> &K,
+) -> Vec<Arc<T>> {
+    let same = |item: T| {
+        let place = previous.binary_search_by(|held| key(held).cmp(key(&item)));
+        match place.ok().and_then(|place| previous.get(place)) {
+            Some(held) if **held == item => Arc::clone(held),
+            Some(_) | None => Arc::new(item),
+        }
+    };
+    items.map(same).collect()
+}
+
+fn reuse_one<T: PartialEq>(item: T, previous: &Arc<T>) -> Arc<T> {
+    if **previous == item { Arc::clone(previous) } else { Arc::new(item) }
+}
+
+fn visibility(exposure: &Exposure) -> Visibility {
+    match exposure {
+        Exposure::All => Visibility::All,
+        Exposure::Public => Visibility::Public,
+        Exposure::Vpc => Visibility::AnyVpc,
+        Exposure::VpcNamed(vpc) => Visibility::Vpc(vpc.clone()),
+    }
+}

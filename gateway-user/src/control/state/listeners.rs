@@ -1,0 +1,82 @@
+//! Pure: edits of listeners.
+
+use std::sync::Arc;
+
+use super::{Effect, ListenerRecord, State, exists, known_gateway, not_found, record::LAST_LISTENER_ID};
+use crate::{
+    base::{Name, Refusal},
+    resource::{Allowlist, Kind, Listener},
+};
+
+impl State {
+    pub(super) fn listener_add(&mut self, listener: Listener) -> Result<Effect, Refusal> {
+        if self.listeners.contains_key(&listener.name) {
+            return Err(exists(Kind::Listener, &listener.name, "choose another name or delete it first"));
+        }
+        let name = listener.name.clone();
+        self.listener_put(listener)?;
+        Ok(Effect::of(Kind::Listener, name))
+    }
+
+    /// Adds a listener or gives the one of that name another form; ids stay.
+    pub(super) fn listener_put(&mut self, mut listener: Listener) -> Result<(), Refusal> {
+        listener.validate()?;
+        known_gateway(&listener.gateway)?;
+        let allow = std::mem::take(&mut listener.allow);
+        let name = listener.name.clone();
+        match self.listeners.get_mut(&name) {
+            Some(record) if record.listener == listener => {}
+            Some(record) => Arc::make_mut(record).listener = listener,
+            None => {
+                let id = self.free_listener_id()?;
+                let record = ListenerRecord {
+                    id,
+                    listener,
+                    entries: Vec::new(),
+                    draining: Vec::new(),
+                    last_entry: u8::MAX,
+                };
+                self.last_listener = id;
+                self.listeners.insert(name.clone(), Arc::new(record));
+            }
+        }
+        self.replace_entries(&name, &allow)
+    }
+
+    fn replace_entries(&mut self, name: &Name, allow: &Allowlist) -> Result<(), Refusal> {
+        self.allow_set(name, allow, true).map(drop)
+    }
+
+    pub(super) fn listener_switch(&mut self, name: &Name, open: bool) -> Result<Effect, Refusal> {
+        let record = self.listener_mut(name)?;
+        if record.listener.open != open {
+            Arc::make_mut(record).listener.open = open;
+        }
+        Ok(Effect::of(Kind::Listener, name))
+    }
+
+    pub(super) fn listener_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
+        match self.listeners.remove(name) {
+            Some(_) => Ok(Effect::of(Kind::Listener, name)),
+            None => Err(not_found(Kind::Listener, name)),
+        }
+    }
+
+    pub(super) fn listener_mut(&mut self, name: &Name) -> Result<&mut Arc<ListenerRecord>, Refusal> {
+        self.listeners.get_mut(name).ok_or_else(|| not_found(Kind::Listener, name))
+    }
+
+    /// The free id that was given back longest ago, roughly: the next one behind the last that was handed out.
+    fn free_listener_id(&self) -> Result<u16, Refusal> {
+        let used: std::collections::BTreeSet<u16> = self.listeners.values().map(|record| record.id).collect();
+        (self.last_listener + 1..=LAST_LISTENER_ID)
+            .chain(1..=self.last_listener)
+            .find(|id| !used.contains(id))
+            .ok_or_else(|| {
+                Refusal::new("limit", "there are as many listeners as the filter can count")
+                    .field("listeners", used.len() + 1)
+                    .limit(LAST_LISTENER_ID)
+                    .remedy("delete one first")
+            })
+    }
+}

@@ -1,0 +1,101 @@
+//! Pure: what somebody could do in one state that nobody could in another.
+
+use std::collections::BTreeSet;
+
+use super::{ListenerRecord, ServiceRecord, State};
+use crate::resource::Exposure;
+
+/// One sentence for every access that `after` has and `before` had not.
+pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, record) in &after.listeners {
+        listener(before.listeners.get(name).map(|held| &**held), record, &mut out);
+    }
+    for (name, record) in &after.services {
+        service(before.services.get(name).map(|held| &**held), record, &mut out);
+    }
+    for (host, domain) in &after.domains {
+        match before.domains.get(host) {
+            None => out.push(format!("domain {host} answers again ({})", domain.exposure)),
+            Some(held) => {
+                if held.exposure != domain.exposure {
+                    out.push(format!(
+                        "domain {host} answers on {} instead of {}",
+                        domain.exposure, held.exposure
+                    ));
+                }
+                if held.https_only && !domain.https_only {
+                    out.push(format!("domain {host} answers without TLS"));
+                }
+            }
+        }
+    }
+    for (name, record) in &after.certificates {
+        if before.certificates.get(name).is_none_or(|held| held.key_fingerprint != record.key_fingerprint) {
+            out.push(format!("certificate {name} comes back with key {}", record.key_fingerprint));
+        }
+    }
+    for (name, route) in &after.routes {
+        match before.routes.get(name) {
+            Some(held) if held == route => {}
+            Some(_) => out.push(format!("route {name} matches or leads as it did")),
+            None => out.push(format!("route {name} comes back")),
+        }
+    }
+    out
+}
+
+fn listener(before: Option<&ListenerRecord>, after: &ListenerRecord, out: &mut Vec<String>) {
+    let name = &after.listener.name;
+    let Some(before) = before else {
+        let state = if after.listener.open { "open" } else { "closed" };
+        out.push(format!("listener {name} comes back {state} with {} entries", after.entries.len()));
+        return;
+    };
+    if after.listener.open && !before.listener.open {
+        out.push(format!("listener {name} opens"));
+    }
+    let endpoints = |record: &ListenerRecord| {
+        let listener = &record.listener;
+        (listener.interface.clone(), listener.addresses.clone(), listener.http, listener.https)
+    };
+    if endpoints(before) != endpoints(after) {
+        out.push(format!("listener {name} is reached at other endpoints"));
+    }
+    let held: BTreeSet<_> = before.entries.iter().map(|entry| entry.cidr).collect();
+    for entry in after.entries.iter().filter(|entry| !held.contains(&entry.cidr)) {
+        out.push(format!("listener {name} admits {}", entry.cidr));
+    }
+}
+
+fn service(before: Option<&ServiceRecord>, after: &ServiceRecord, out: &mut Vec<String>) {
+    let name = &after.service.name;
+    let Some(before) = before else {
+        let who = if after.service.no_auth { "everybody".to_owned() } else { tokens(&after.tokens) };
+        out.push(format!("service {name} comes back for {who}"));
+        return;
+    };
+    if after.service.no_auth && !before.service.no_auth {
+        out.push(format!("service {name} admits everybody without a token"));
+    }
+    if after.service.exposure != before.service.exposure && before.service.exposure != Exposure::All {
+        out.push(format!(
+            "service {name} is visible on {} instead of {}",
+            after.service.exposure, before.service.exposure
+        ));
+    }
+    let revived: Vec<_> = after
+        .tokens
+        .iter()
+        .filter(|token| before.tokens.iter().all(|held| held.hash != token.hash))
+        .copied()
+        .collect();
+    if !revived.is_empty() {
+        out.push(format!("service {name} takes the revoked {}", tokens(&revived)));
+    }
+}
+
+fn tokens(tokens: &[crate::resource::Token]) -> String {
+    let named: Vec<String> = tokens.iter().map(|token| token.hash.fingerprint().to_string()).collect();
+    format!("token {}", named.join(", "))
+}

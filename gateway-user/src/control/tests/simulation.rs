@@ -1,0 +1,132 @@
+//! Seeded random edits: invariants hold (they are swept inside), replay is the identity, a refusal changes nothing.
+
+use super::world::{World, certificate, cidrs, domain, listener_ports, n, route, service, told};
+use crate::{
+    base::Generation,
+    control::{Edit, FirstStart, Options},
+    resource::ServicePatch,
+};
+
+/// xorshift64*: enough to pick edits, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides
+    }
+}
+
+fn edit(dice: &mut Dice, world: &World) -> Edit {
+    let listener = n(&format!("l{}", dice.roll(4)));
+    let service_name = format!("s{}", dice.roll(4));
+    let list = |dice: &mut Dice| {
+        let count = dice.roll(6);
+        let one = |dice: &mut Dice| format!("10.{}.0.0/16", dice.roll(40));
+        cidrs(&(0..count).map(|_| one(dice)).collect::<Vec<_>>().join(","))
+    };
+    match dice.roll(19) {
+        0 => {
+            let address = format!("192.0.2.{}", dice.roll(3));
+            Edit::ListenerAdd(listener_ports(&listener, "eth9", &address, 80 + dice.roll(3) as u16))
+        }
+        1 => Edit::ListenerOpen { listener },
+        2 => Edit::ListenerClose { listener },
+        3 if dice.roll(3) == 0 => Edit::ListenerDelete { listener },
+        3..=5 => Edit::AllowAdd { listener, cidrs: list(dice) },
+        6..=7 => {
+            let held = world.control.allowlist(&listener).map(|list| list.items).unwrap_or_default();
+            let some = held.iter().filter(|_| dice.roll(2) == 0).map(|entry| entry.cidr.clone());
+            let cidrs = cidrs(&some.collect::<Vec<_>>().join(","));
+            let drain = (dice.roll(2) == 0).then(|| std::time::Duration::from_secs(dice.roll(100)));
+            Edit::AllowRemove { listener, cidrs, drain }
+        }
+        8 => Edit::AllowSet { listener, cidrs: list(dice), allow_empty: dice.roll(2) == 0 },
+        9 => Edit::ServiceAdd(service(&service_name, "10.9.9.9:80")),
+        10 => Edit::ServiceUpdate {
+            service: n(&service_name),
+            patch: ServicePatch {
+                qps: Some(Some(dice.roll(9) as u32)),
+                no_auth: Some(dice.roll(2) == 0),
+                ..ServicePatch::default()
+            },
+        },
+        11 => Edit::ServiceDelete { service: n(&service_name) },
+        12 => Edit::TokenRotate { service: n(&service_name), token: None },
+        13 => {
+            Edit::RouteAdd(route(&format!("r{}", dice.roll(3)), &format!("/{}", dice.roll(3)), &service_name))
+        }
+        14 => Edit::RouteDelete { route: n(&format!("r{}", dice.roll(3))) },
+        15 => {
+            let name = format!("c{}", dice.roll(2));
+            if dice.roll(2) == 0 {
+                Edit::CertificateAdd {
+                    certificate: certificate(&name, &["a.org"]),
+                    replace: dice.roll(2) == 0,
+                }
+            } else {
+                Edit::CertificateDelete { certificate: n(&name) }
+            }
+        }
+        16 => Edit::DomainAdd { domain: domain("a.org", (dice.roll(2) == 0).then_some("c0")), replace: true },
+        17 => Edit::DomainDelete { host: "a.org".parse().unwrap() },
+        _ => Edit::Rollback {
+            generation: Generation(1 + dice.roll(world.control.generation().0)),
+            yes: dice.roll(2) == 0,
+        },
+    }
+}
+
+#[test]
+fn random_edits_keep_every_promise() {
+    let seeds = std::env::var("CONTROL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds: Vec<u64> = seeds.map_or_else(|| (1..=6).collect(), |seed| vec![seed]);
+    for seed in seeds {
+        println!("CONTROL_SEED={seed}");
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut world = World::new(FirstStart::Local);
+        let (mut taken, mut refused) = (0, 0);
+        for step in 0..150 {
+            let next = edit(&mut dice, &world);
+            let failing = dice.roll(12);
+            world.enforcer("filter").fail_stage = failing == 0;
+            world.enforcer("proxy").fail_commit = failing == 1;
+            let (before, generation) = (world.control.export(true), world.control.generation());
+            let live = told(&world.live("filter"));
+            match world.control.edit(next, Options::default()) {
+                Ok(outcome) => {
+                    taken += 1;
+                    assert_eq!(outcome.changed, outcome.generation != generation, "seed {seed} step {step}");
+                    if outcome.changed {
+                        assert!(outcome.generation > generation);
+                    }
+                }
+                Err(_) => {
+                    refused += 1;
+                    assert_eq!(world.control.export(true), before, "seed {seed} step {step}");
+                    assert_eq!(world.control.generation(), generation, "seed {seed} step {step}");
+                    assert_eq!(told(&world.live("filter")), live, "seed {seed} step {step}");
+                }
+            }
+            assert_eq!(told(&world.live("filter")), told(&world.live("proxy")), "seed {seed} step {step}");
+            assert_eq!(
+                told(&world.live("filter")),
+                told(&world.control.snapshot()),
+                "seed {seed} step {step}"
+            );
+            if step % 10 == 9 {
+                let snapshot = told(&world.control.snapshot());
+                let history = world.control.history().unwrap().items;
+                let lists = serde_json::to_string(&world.control.listeners()).unwrap();
+                world.reopen();
+                assert_eq!(told(&world.control.snapshot()), snapshot, "replay, seed {seed} step {step}");
+                assert_eq!(told(&world.live("proxy")), snapshot, "replay, seed {seed} step {step}");
+                assert_eq!(world.control.history().unwrap().items, history);
+                assert_eq!(serde_json::to_string(&world.control.listeners()).unwrap(), lists);
+            }
+        }
+        assert!(taken > 30 && refused > 20, "seed {seed}: {taken} taken, {refused} refused");
+    }
+}

@@ -1,0 +1,203 @@
+//! Pure: views of a state.
+
+use std::net::IpAddr;
+
+use super::{
+    AllowView, CertificateView, DomainView, DrainView, EntryView, GatewayView, ListenerView, RouteView,
+    ServiceView, TokenView,
+};
+use crate::{
+    base::Generation,
+    control::state::{CertificateRecord, ListenerRecord, ServiceRecord, State},
+    resource::{Address, Domain, Exposure, Route, gateway},
+};
+
+/// The addresses of an interface, to show where a wildcard listener is reached.
+pub type Resolve<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
+
+#[must_use]
+pub fn gateways(state: &State) -> Vec<GatewayView> {
+    vec![GatewayView {
+        name: gateway::default_name(),
+        listeners: state.listeners.len(),
+        services: state.services.len(),
+    }]
+}
+
+#[must_use]
+pub fn listener(record: &ListenerRecord) -> ListenerView {
+    let listener = &record.listener;
+    ListenerView {
+        name: listener.name.clone(),
+        gateway: listener.gateway.clone(),
+        id: record.id,
+        exposure: listener.exposure.clone(),
+        interface: listener.interface.clone(),
+        addresses: listener.addresses.clone(),
+        http: listener.http,
+        https: listener.https,
+        open: listener.open,
+        wait_address: listener.wait_address,
+        allow: record.entries.iter().map(|entry| entry.cidr.to_string()).collect(),
+        draining: record
+            .draining
+            .iter()
+            .map(|drain| DrainView { cidr: drain.cidr.to_string(), id: drain.id, until: drain.until })
+            .collect(),
+    }
+}
+
+#[must_use]
+pub fn allowlist(record: &ListenerRecord, generation: Generation) -> AllowView {
+    let allowed = record.entries.iter().map(|entry| EntryView {
+        cidr: entry.cidr.to_string(),
+        id: entry.id,
+        draining: false,
+        until: None,
+    });
+    let draining = record.draining.iter().map(|drain| EntryView {
+        cidr: drain.cidr.to_string(),
+        id: drain.id,
+        draining: true,
+        until: Some(drain.until),
+    });
+    AllowView {
+        listener: record.listener.name.clone(),
+        generation,
+        id: record.id,
+        items: allowed.chain(draining).collect(),
+    }
+}
+
+/// A certificate of a served state; one without its material has no view.
+#[must_use]
+pub fn certificate(state: &State, record: &CertificateRecord) -> Option<CertificateView> {
+    let chain = &record.material.as_ref()?.chain;
+    let users = state.domains.values().filter(|domain| domain.cert.as_ref() == Some(&record.name));
+    Some(CertificateView {
+        name: record.name.clone(),
+        gateway: record.gateway.clone(),
+        names: chain.names.clone(),
+        subject: chain.subject.clone(),
+        issuer: chain.issuer.clone(),
+        not_before: chain.not_before,
+        not_after: chain.not_after,
+        key_fingerprint: record.key_fingerprint.clone(),
+        domains: users.map(|domain| domain.host.clone()).collect(),
+    })
+}
+
+#[must_use]
+pub fn domain(state: &State, domain: &Domain) -> DomainView {
+    let routes = state.routes.values().filter(|route| route.host.as_ref() == Some(&domain.host));
+    DomainView {
+        host: domain.host.clone(),
+        gateway: domain.gateway.clone(),
+        exposure: domain.exposure.clone(),
+        cert: domain.cert.clone(),
+        https_only: domain.https_only,
+        routes: routes.map(|route| route.name.clone()).collect(),
+    }
+}
+
+#[must_use]
+pub fn service(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> ServiceView {
+    let service = &record.service;
+    let leads =
+        |route: &&std::sync::Arc<Route>| route.services.iter().any(|target| target.service == service.name);
+    ServiceView {
+        name: service.name.clone(),
+        gateway: service.gateway.clone(),
+        instances: service.instances.clone(),
+        protocol: service.protocol,
+        exposure: service.exposure.clone(),
+        body_limit: service.body_limit,
+        qps: service.qps,
+        no_auth: service.no_auth,
+        forward_token: service.forward_token,
+        timeouts: service.timeouts,
+        tokens: record
+            .tokens
+            .iter()
+            .map(|token| TokenView { fingerprint: token.hash.fingerprint(), created: token.created })
+            .collect(),
+        endpoints: endpoints(state, record, resolve),
+        routes: state.routes.values().filter(leads).map(|route| route.name.clone()).collect(),
+    }
+}
+
+#[must_use]
+pub fn route(route: &Route) -> RouteView {
+    RouteView {
+        name: route.name.clone(),
+        gateway: route.gateway.clone(),
+        host: route.host.clone(),
+        path_prefix: route.path_prefix.clone(),
+        methods: route.methods.clone(),
+        headers: route.headers.clone(),
+        strip_prefix: route.strip_prefix,
+        services: route.services.clone(),
+    }
+}
+
+/// The URLs that a service is called at: custom domains first, then addresses; TLS first.
+fn endpoints(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> Vec<String> {
+    let service = &record.service;
+    let path = format!("/api/predict/{}", service.name);
+    let listeners = || {
+        let visible =
+            |one: &&std::sync::Arc<ListenerRecord>| meets(&service.exposure, &one.listener.exposure);
+        state.listeners.values().filter(visible).map(|one| &one.listener)
+    };
+    let mut out = Vec::new();
+    for domain in state.domains.values().filter(|domain| !domain.host.is_wildcard()) {
+        for listener in listeners().filter(|listener| meets(&domain.exposure, &listener.exposure)) {
+            let https = listener.https.filter(|_| domain.cert.is_some());
+            let http = listener.http.filter(|_| !domain.https_only);
+            out.extend(urls(domain.host.as_str(), https, http, &path));
+        }
+    }
+    for listener in listeners() {
+        let addresses = listener.addresses.iter().flat_map(|address| match address {
+            Address::Ip(ip) if !ip.is_unspecified() => vec![*ip],
+            Address::Ip(ip) => {
+                let family = |one: &IpAddr| one.is_ipv4() == ip.is_ipv4();
+                resolve(&listener.interface).into_iter().filter(family).collect()
+            }
+            Address::Any => resolve(&listener.interface),
+        });
+        for ip in addresses {
+            let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            out.extend(urls(&host, listener.https, listener.http, &path));
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    out.retain(|url| seen.insert(url.clone()));
+    out
+}
+
+fn urls(host: &str, https: Option<u16>, http: Option<u16>, path: &str) -> Vec<String> {
+    let url = |scheme: &str, port: u16, usual: u16| {
+        if port == usual {
+            format!("{scheme}://{host}{path}")
+        } else {
+            format!("{scheme}://{host}:{port}{path}")
+        }
+    };
+    https
+        .map(|port| url("https", port, 443))
+        .into_iter()
+        .chain(http.map(|port| url("http", port, 80)))
+        .collect()
+}
+
+/// Whether what is visible on `one` answers on a listener of exposure `listener`.
+fn meets(one: &Exposure, listener: &Exposure) -> bool {
+    match (one, listener) {
+        (Exposure::All, _)
+        | (Exposure::Public, Exposure::Public)
+        | (Exposure::Vpc, Exposure::VpcNamed(_)) => true,
+        (Exposure::VpcNamed(mine), Exposure::VpcNamed(theirs)) => mine == theirs,
+        (Exposure::Public | Exposure::Vpc | Exposure::VpcNamed(_), _) => false,
+    }
+}
