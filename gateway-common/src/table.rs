@@ -26,8 +26,9 @@ pub const SLOTS: u32 = 2 * BANK_SLOTS;
 pub const CHAIN_MAX: u32 = 4;
 /// Entries per family in a slot: 15 allowed ones and as many that are still being drained.
 pub const SLOT_ENTRIES: usize = 30;
-/// Rows of the endpoint table: both generations of a swap.
-pub const ENDPOINT_ROWS: u32 = 16 * 1024;
+/// Rows of the endpoint table: both generations of a swap. The feature makes a second layout for the tests of
+/// an upgrade: its tables cannot be shared, and the same daemon can fill them.
+pub const ENDPOINT_ROWS: u32 = if cfg!(feature = "layout-b") { 32 * 1024 } else { 16 * 1024 };
 
 /// Port table: one word per port, then [`PORT_GENERATION`] and [`PORT_BANK`].
 pub const PORT_WORDS: u32 = 65536 + 4;
@@ -107,9 +108,6 @@ pub struct Slot {
     pub ids6: [u8; 32],
     pub entries4: [Entry4; SLOT_ENTRIES],
     pub entries6: [Entry6; SLOT_ENTRIES],
-    /// Makes a second layout for the tests of an upgrade; see the feature in `Cargo.toml`.
-    #[cfg(feature = "layout-b")]
-    pub reserved: u64,
 }
 
 impl Slot {
@@ -128,8 +126,6 @@ impl Slot {
         ids6: [0; 32],
         entries4: [Entry4::NONE; SLOT_ENTRIES],
         entries6: [Entry6::NONE; SLOT_ENTRIES],
-        #[cfg(feature = "layout-b")]
-        reserved: 0,
     };
 }
 

@@ -22,6 +22,8 @@ pub mod resource;
 
 pub mod control;
 
+pub mod kernel;
+
 pub mod snapshot;
 
 pub mod proxy;

@@ -1,0 +1,359 @@
+//! One change of the policy in the kernel: staged aside, committed with one update, or abandoned.
+//!
+//! Order, and why: interfaces are resolved and programs loaded first, because that is what fails; then the tables are
+//! written into the bank that is not live; then missing interfaces are attached, over the policy that is live (they
+//! judge nothing for listeners that it does not have). Commit publishes the port table, and only then replaces the
+//! programs of an earlier daemon: whichever tables those use, the new program finds the new policy complete.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Config,
+    attach::{self, Attachment},
+    counters,
+    load::{Program, refuse_foreign, refuse_map},
+    netlink::{self, Link},
+    object::Object,
+    pin::Pins,
+    standing::{self, Standing},
+    tables::Tables,
+};
+use crate::{base::Refusal, observe::filter::InterfaceStatus, snapshot::FilterPlan};
+
+/// The kernel's side of the filter: the lock, the tables, the programs on devices.
+pub(crate) struct Kernel {
+    object: Option<Object>,
+    pub(crate) pins: Pins,
+    /// Opened by the first change.
+    pub(crate) tables: Option<Tables>,
+    pub(crate) attachments: Vec<Attachment>,
+    /// Where the live policy's interfaces were found.
+    placed: Vec<Placed>,
+}
+
+/// A change that was prepared.
+pub(crate) struct Staged {
+    pub(crate) plan: Arc<FilterPlan>,
+    /// The number in the kernel tables.
+    pub(crate) number: u32,
+    pub(crate) interfaces: Vec<InterfaceStatus>,
+    /// Devices that this change attached.
+    fresh: BTreeSet<u32>,
+    /// Devices that the plan needs.
+    needed: BTreeSet<u32>,
+    /// Loaded programs that take the place of an earlier daemon's.
+    swaps: BTreeMap<u32, Program>,
+    placed: Vec<Placed>,
+}
+
+/// An interface as it was when a policy was staged.
+#[derive(Clone, Debug)]
+struct Placed {
+    interface: String,
+    /// Device and VLAN.
+    at: Option<(u32, u16)>,
+    guarded: bool,
+}
+
+impl Staged {
+    /// A change that the kernel has no part in: `why` says so for each interface.
+    ///
+    /// # Errors
+    /// A new listener names an interface that does not exist.
+    pub(crate) fn without_kernel(
+        plan: &Arc<FilterPlan>,
+        before: Option<&FilterPlan>,
+        links: &[Link],
+        why: Option<&Refusal>,
+    ) -> Result<Self, Refusal> {
+        let interfaces = standing::interfaces(plan)
+            .into_iter()
+            .map(|interface| standing::unfiltered(interface, plan, before, links, why))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            plan: plan.clone(),
+            number: plan.generation.low32(),
+            interfaces,
+            fresh: BTreeSet::new(),
+            needed: BTreeSet::new(),
+            swaps: BTreeMap::new(),
+            placed: Vec::new(),
+        })
+    }
+}
+
+impl Kernel {
+    /// Locks the pin directory and adopts what is attached.
+    ///
+    /// # Errors
+    /// No object, no BPF file system, or another daemon.
+    pub(crate) fn open(config: &Config) -> Result<Self, Refusal> {
+        let object = Object::open(config.object.as_deref())?;
+        Self::with(Pins::open(&config.pin_dir)?, Some(object))
+    }
+
+    /// The same for a daemon that only wants to take away what is there.
+    ///
+    /// # Errors
+    /// As [`Kernel::open`].
+    pub(crate) fn open_existing(config: &Config) -> Result<Option<Self>, Refusal> {
+        Pins::open_existing(&config.pin_dir)?.map(|pins| Self::with(pins, None)).transpose()
+    }
+
+    fn with(pins: Pins, object: Option<Object>) -> Result<Self, Refusal> {
+        let refuse = |error| {
+            Refusal::new("filter_adopt", format_args!("what an earlier run attached cannot be read: {error}"))
+                .field("pin_dir", pins.directory().display())
+        };
+        let links = netlink::links().map_err(refuse)?;
+        let attachments = attach::adopt(&pins, &links).map_err(refuse)?;
+        for attachment in &attachments {
+            tracing::info!(device = attachment.device, ifindex = attachment.ifindex, "filter found attached");
+        }
+        Ok(Self { object, pins, tables: None, attachments, placed: Vec::new() })
+    }
+
+    /// Prepares `plan`. `before` is the plan in force, `None` at start. Not `required`: what cannot be guarded is left
+    /// to the check at accept, and said in the staged statuses.
+    ///
+    /// # Errors
+    /// The plan cannot be enforced; nothing changed.
+    pub(crate) fn stage(
+        &mut self,
+        plan: &Arc<FilterPlan>,
+        before: Option<&FilterPlan>,
+        links: &[Link],
+        required: bool,
+    ) -> Result<Staged, Refusal> {
+        let mut standings = standing::resolve_all(plan, before, links, required)?;
+        self.drop_lost(links);
+        let mut programs = self.load(&mut standings, required)?;
+        let number = self.write(plan, before, &standings)?;
+        let mut staged = Staged {
+            plan: plan.clone(),
+            number,
+            interfaces: Vec::new(),
+            fresh: BTreeSet::new(),
+            needed: BTreeSet::new(),
+            swaps: BTreeMap::new(),
+            placed: Vec::new(),
+        };
+        if let Err(refusal) = self.attach(&mut programs, &mut standings, &mut staged.fresh, required) {
+            self.abandon(&staged);
+            return Err(refusal);
+        }
+        staged.needed = standings
+            .iter()
+            .filter_map(|(_, standing)| standing.guarded())
+            .map(|target| target.ifindex)
+            .collect();
+        staged.swaps = programs;
+        staged.interfaces =
+            standings.iter().map(|(name, standing)| standing.status(name, plan.generation)).collect();
+        staged.placed = standings
+            .into_iter()
+            .map(|(interface, standing)| Placed {
+                interface,
+                at: standing.place(),
+                guarded: standing.guarded().is_some(),
+            })
+            .collect();
+        Ok(staged)
+    }
+
+    /// Forgets attachments whose device or link is gone, so that they are made anew.
+    fn drop_lost(&mut self, links: &[Link]) {
+        let (standing, lost): (Vec<_>, Vec<_>) =
+            self.attachments.drain(..).partition(|attachment| attachment.stands(links));
+        self.attachments = standing;
+        for attachment in lost {
+            tracing::warn!(
+                device = attachment.device,
+                ifindex = attachment.ifindex,
+                "the filter's attachment is gone"
+            );
+            attachment.detach();
+        }
+    }
+
+    /// Opens the tables and loads a program for every device that has none of this daemon's.
+    fn load(
+        &mut self,
+        standings: &mut [(String, Standing)],
+        required: bool,
+    ) -> Result<BTreeMap<u32, Program>, Refusal> {
+        let mut programs = BTreeMap::new();
+        let object =
+            self.object.as_ref().ok_or_else(|| Refusal::new("filter_object", "no object was opened"))?;
+        if self.tables.is_none() {
+            self.tables = Some(Tables::open(object, &self.pins)?);
+        }
+        for (_, standing) in standings {
+            let Some(target) = standing.guarded() else { continue };
+            let attached = self.attachments.iter().find(|attachment| attachment.ifindex == target.ifindex);
+            if attached.is_some_and(|attachment| attachment.current) || programs.contains_key(&target.ifindex)
+            {
+                continue;
+            }
+            let loaded = match target.programs.first().filter(|_| attached.is_none()) {
+                Some(foreign) => Err(refuse_foreign(target, *foreign)),
+                None => Program::load(object, &self.pins, target.ifindex),
+            };
+            match loaded {
+                Ok(program) => drop(programs.insert(target.ifindex, program)),
+                Err(refusal) if required => return Err(refusal),
+                Err(refusal) => standing.give_up(refusal),
+            }
+        }
+        Ok(programs)
+    }
+
+    /// Writes the tables of `plan` aside; returns their number.
+    fn write(
+        &mut self,
+        plan: &FilterPlan,
+        before: Option<&FilterPlan>,
+        standings: &[(String, Standing)],
+    ) -> Result<u32, Refusal> {
+        let tables =
+            self.tables.as_mut().ok_or_else(|| Refusal::new("filter_tables", "the tables are not open"))?;
+        let live = tables.live();
+        let low32 = plan.generation.low32();
+        let number = if low32 == live.number { low32 ^ (1 << 31) } else { low32 };
+        let written =
+            standing::tables(plan, standings, number).and_then(|next| tables.stage(&next, 1 - live.bank));
+        let zeroed = written.and_then(|()| match before {
+            Some(before) => {
+                counters::zero_new(tables, before, plan).map_err(|error| refuse_map("written", &error))
+            }
+            // At start the counters go on where an earlier daemon left them.
+            None => Ok(()),
+        });
+        if zeroed.is_err() {
+            forget(tables);
+        }
+        zeroed.map(|()| number)
+    }
+
+    /// Attaches the loaded programs whose devices have none; what remains in `programs` replaces older ones at commit.
+    fn attach(
+        &mut self,
+        programs: &mut BTreeMap<u32, Program>,
+        standings: &mut [(String, Standing)],
+        fresh: &mut BTreeSet<u32>,
+        required: bool,
+    ) -> Result<(), Refusal> {
+        for (_, standing) in standings {
+            let Some(target) = standing.guarded().cloned() else { continue };
+            if self.attachments.iter().any(|attachment| attachment.ifindex == target.ifindex) {
+                continue;
+            }
+            let Some(mut program) = programs.remove(&target.ifindex) else { continue };
+            match Attachment::create(&mut program, &target, &self.pins) {
+                Ok(attachment) => {
+                    fresh.insert(target.ifindex);
+                    self.attachments.push(attachment);
+                }
+                Err(failure) if required => return Err(failure.into_refusal()),
+                Err(failure) => {
+                    // The next interface on the same device fails in the same way and needs no program to say so.
+                    standing.give_up(failure.into_refusal());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a staged change live.
+    ///
+    /// # Errors
+    /// The tables could not be published (nothing changed), or a program of another layout could not be replaced.
+    pub(crate) fn commit(&mut self, staged: &mut Staged) -> Result<(), Refusal> {
+        let Some(tables) = &mut self.tables else { return Ok(()) };
+        if let Err(refusal) = tables.publish() {
+            self.abandon(staged);
+            return Err(refusal);
+        }
+        let mut failed = None;
+        for attachment in &mut self.attachments {
+            let Some(mut program) = staged.swaps.remove(&attachment.ifindex) else { continue };
+            match attachment.swap(&mut program) {
+                Ok(()) => {}
+                // The old program judges by the same tables: the policy is live, and the next change tries again.
+                Err(refusal) if tables.adopted => tracing::warn!(%refusal, "an earlier filter program stays"),
+                Err(refusal) => failed = Some(refusal),
+            }
+        }
+        let (needed, unneeded): (Vec<_>, Vec<_>) =
+            self.attachments.drain(..).partition(|attachment| staged.needed.contains(&attachment.ifindex));
+        self.attachments = needed;
+        for attachment in unneeded {
+            attachment.detach();
+        }
+        if let Err(error) = tables.sweep() {
+            tracing::warn!(%error, "rows of the previous generation remain");
+        }
+        self.placed = std::mem::take(&mut staged.placed);
+        if let Some(refusal) = failed {
+            return Err(refusal);
+        }
+        let layout = self.object.as_ref().map(|object| object.layout.as_str());
+        if let Err(error) = self.pins.remove_maps(layout) {
+            tracing::warn!(%error, "tables of another layout remain pinned");
+        }
+        Ok(())
+    }
+
+    /// Undoes what was staged.
+    pub(crate) fn abandon(&mut self, staged: &Staged) {
+        let (fresh, kept): (Vec<_>, Vec<_>) =
+            self.attachments.drain(..).partition(|attachment| staged.fresh.contains(&attachment.ifindex));
+        self.attachments = kept;
+        for attachment in fresh {
+            attachment.detach();
+        }
+        if let Some(tables) = &mut self.tables {
+            forget(tables);
+        }
+    }
+
+    /// Takes everything off: the settings say `filter = "off"`.
+    pub(crate) fn clear(&mut self) {
+        for attachment in self.attachments.drain(..) {
+            attachment.detach();
+        }
+        self.tables = None;
+        if let Err(error) = self.pins.remove_maps(None) {
+            tracing::warn!(%error, "the filter's tables remain pinned");
+        }
+    }
+
+    /// How the interfaces differ from what the live policy was built for: those that are not guarded any more, and
+    /// whether there is something to do about it.
+    pub(crate) fn drift(&self, links: &[Link]) -> (Vec<String>, bool) {
+        let mut lost = Vec::new();
+        let mut moved = false;
+        for placed in &self.placed {
+            let now = standing::place_of(&placed.interface, links);
+            let stands = placed.at.is_some_and(|(ifindex, _)| {
+                self.attachments
+                    .iter()
+                    .any(|attachment| attachment.ifindex == ifindex && attachment.stands(links))
+            });
+            if placed.guarded && !(stands && now == placed.at) {
+                lost.push(placed.interface.clone());
+            }
+            moved |= now.is_some() && (now != placed.at || placed.guarded && !stands);
+        }
+        (lost, moved)
+    }
+}
+
+fn forget(tables: &mut Tables) {
+    if let Err(error) = tables.abandon() {
+        tracing::warn!(%error, "rows of an abandoned generation remain until the next change");
+    }
+}

@@ -1,0 +1,225 @@
+//! The filter as the rest of the daemon sees it: a subscriber of snapshots, a source of reports, a few upkeep calls.
+
+use std::sync::Arc;
+
+use super::{
+    Config, FilterMode,
+    apply::{Kernel, Staged},
+    counters,
+    events::{self, DropLog, Names},
+    netlink::{self, Link},
+};
+use crate::{
+    base::{Generation, Refusal, clock},
+    observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
+    snapshot::{FilterPlan, Snapshot, Subscriber},
+};
+
+/// The kernel filter of this daemon.
+///
+/// Numbers in the kernel tables are the low 32 bits of the generation. Where that number is live already (the same
+/// generation is written again after a restart, or because an interface came back) its highest bit is flipped, so
+/// that live rows are never written to.
+pub struct Filter {
+    config: Config,
+    /// `None`: off, or (in the mode `auto`) not possible here.
+    kernel: Option<Kernel>,
+    /// Why there is no kernel filter in the mode `auto`.
+    unavailable: Option<Refusal>,
+    current: Option<Arc<FilterPlan>>,
+    staged: Option<Staged>,
+    /// Numbers in the kernel tables and their generations: the live one and the one before.
+    numbers: Vec<(u32, Generation)>,
+    interfaces: Vec<InterfaceStatus>,
+    drops: DropLog,
+}
+
+impl Filter {
+    /// Takes the pin directory's lock and finds what an earlier daemon left. Changes nothing that filters.
+    ///
+    /// # Errors
+    /// In the mode `required`: what the filter needs is not there. In every mode: another daemon holds the filter.
+    pub fn open(config: Config) -> Result<Self, Refusal> {
+        let opened = match config.mode {
+            FilterMode::Off => Kernel::open_existing(&config),
+            FilterMode::Auto | FilterMode::Required => Kernel::open(&config).map(Some),
+        };
+        let (kernel, unavailable) = match opened {
+            Ok(kernel) => (kernel, None),
+            Err(refusal) if config.mode == FilterMode::Required || refusal.code == "filter_in_use" => {
+                return Err(refusal);
+            }
+            Err(refusal) if config.mode == FilterMode::Off => {
+                tracing::warn!(%refusal, "what an earlier run may have pinned is left as it is");
+                (None, None)
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "no kernel filter: connections are checked at accept only");
+                (None, Some(refusal))
+            }
+        };
+        Ok(Self {
+            config,
+            kernel,
+            unavailable,
+            current: None,
+            staged: None,
+            numbers: Vec::new(),
+            interfaces: Vec::new(),
+            drops: DropLog::default(),
+        })
+    }
+
+    /// Gives the pins to the user that the daemon is about to become.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub fn give(&self, uid: u32, gid: u32) -> Result<(), Refusal> {
+        let Some(kernel) = &self.kernel else { return Ok(()) };
+        kernel.pins.give(uid, gid).map_err(|error| {
+            Refusal::new("pin_dir", format_args!("the pins cannot be given to user {uid}: {error}"))
+                .field("pin_dir", kernel.pins.directory().display())
+        })
+    }
+
+    /// Reads sampled drops and refills their budget. Call it every 100 ms.
+    pub fn poll(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let devices: Vec<(u32, String)> = kernel
+            .attachments
+            .iter()
+            .map(|attachment| (attachment.ifindex, attachment.device.clone()))
+            .collect();
+        let Some(tables) = &mut kernel.tables else { return };
+        let names = Names { generations: &self.numbers, plan: self.current.as_deref(), devices: &devices };
+        self.drops.drain(tables, &names, clock::unix());
+        if let Err(error) = events::refill(tables) {
+            tracing::debug!(%error, "the budget of drop events was not refilled");
+        }
+    }
+
+    /// Looks whether interfaces came, went or lost their program, and puts the filter back where it belongs. Call it
+    /// on link events, or every few seconds. Returns whether anything changed.
+    pub fn refresh(&mut self) -> bool {
+        if self.staged.is_some() {
+            return false;
+        }
+        let Some(plan) = self.current.clone() else { return false };
+        let links = match netlink::links() {
+            Ok(links) => links,
+            Err(error) => {
+                tracing::warn!(%error, "interfaces cannot be read");
+                return false;
+            }
+        };
+        let Some(kernel) = self.kernel.as_mut().filter(|_| self.config.mode != FilterMode::Off) else {
+            return false;
+        };
+        let (lost, moved) = kernel.drift(&links);
+        for status in self.interfaces.iter_mut().filter(|status| lost.contains(&status.interface)) {
+            if status.mode == Mode::Native {
+                tracing::warn!(interface = status.interface, "the filter's interface or program is gone");
+                status.mode = Mode::Detached;
+                status.detail = Some("the interface or its program is gone".to_owned());
+            }
+        }
+        if !moved {
+            return !lost.is_empty();
+        }
+        match self.prepare(&plan, &links).and_then(|()| self.commit()) {
+            Ok(()) => tracing::info!("the filter follows a change of interfaces"),
+            Err(refusal) => {
+                self.abandon();
+                tracing::warn!(%refusal, "the filter could not follow a change of interfaces");
+            }
+        }
+        true
+    }
+
+    fn prepare(&mut self, plan: &Arc<FilterPlan>, links: &[Link]) -> Result<(), Refusal> {
+        let before = self.current.as_deref();
+        self.staged = Some(match (&mut self.kernel, self.config.mode) {
+            (Some(kernel), FilterMode::Required | FilterMode::Auto) => {
+                kernel.stage(plan, before, links, self.config.mode == FilterMode::Required)?
+            }
+            _ => Staged::without_kernel(plan, before, links, self.unavailable.as_ref())?,
+        });
+        Ok(())
+    }
+}
+
+// === impl Subscriber ===
+
+impl Subscriber for Filter {
+    fn name(&self) -> &'static str {
+        "filter"
+    }
+
+    fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal> {
+        self.abandon();
+        let links = netlink::links().map_err(|error| {
+            Refusal::new("interfaces", format_args!("the network interfaces cannot be read: {error}"))
+        })?;
+        self.prepare(&next.filter, &links)
+    }
+
+    fn commit(&mut self) -> Result<(), Refusal> {
+        let Some(mut staged) = self.staged.take() else { return Ok(()) };
+        if let Some(kernel) = &mut self.kernel {
+            match self.config.mode {
+                FilterMode::Off => kernel.clear(),
+                FilterMode::Required | FilterMode::Auto => kernel.commit(&mut staged)?,
+            }
+        }
+        self.numbers.insert(0, (staged.number, staged.plan.generation));
+        self.numbers.truncate(2);
+        self.interfaces = staged.interfaces;
+        self.current = Some(staged.plan);
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        if let (Some(staged), Some(kernel)) = (self.staged.take(), &mut self.kernel) {
+            kernel.abandon(&staged);
+        }
+    }
+
+    fn generation(&self) -> Generation {
+        self.current.as_ref().map_or(Generation::default(), |plan| plan.generation)
+    }
+}
+
+// === impl FilterSource ===
+
+impl FilterSource for Filter {
+    fn report(&self) -> FilterReport {
+        let plan = self.current.as_deref();
+        let tables = self.kernel.as_ref().and_then(|kernel| kernel.tables.as_ref());
+        match (tables, plan) {
+            (Some(tables), Some(plan)) => counters::report(tables, plan).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the filter's counters cannot be read");
+                counters::empty(Some(plan))
+            }),
+            _ => counters::empty(plan),
+        }
+    }
+
+    fn status(&self) -> FilterStatus {
+        let mut warnings: Vec<String> = self.unavailable.iter().map(ToString::to_string).collect();
+        warnings.extend(
+            self.interfaces
+                .iter()
+                .filter_map(|status| Some(format!("{}: {}", status.interface, status.detail.as_ref()?))),
+        );
+        FilterStatus {
+            wanted: self.config.mode.name(),
+            generation: self.generation(),
+            interfaces: self.interfaces.clone(),
+            warnings,
+        }
+    }
+
+    fn drops(&self, after: u64) -> Vec<DropRecord> {
+        self.drops.after(after)
+    }
+}

@@ -1,0 +1,292 @@
+//! Loads the program, and turns what the kernel says against it into a refusal with its cure.
+
+use std::io;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::MapError,
+    programs::{ProgramError, Xdp, links::LinkError, xdp::XdpError},
+    sys::SyscallError,
+};
+
+use super::{
+    interface::Target,
+    object::{MAPS, Object},
+    pin::Pins,
+};
+use crate::base::Refusal;
+
+/// The entry point for drivers that hand over packets in several buffers (5.18), tried first.
+const WITH_FRAGS: &str = "gateway_frags";
+/// The entry point for every kernel.
+const PLAIN: &str = "gateway";
+
+/// A loaded program for one device. Nothing stays loaded when it is dropped unattached.
+pub(crate) struct Program {
+    ebpf: Ebpf,
+    entry: &'static str,
+}
+
+impl Program {
+    /// Loads the instance that judges packets of the device `ifindex`, over the pinned tables.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub(crate) fn load(object: &Object, pins: &Pins, ifindex: u32) -> Result<Self, Refusal> {
+        let mut ebpf = ebpf(object, pins, ifindex)?;
+        let mut refused = None;
+        for entry in [WITH_FRAGS, PLAIN] {
+            match xdp(&mut ebpf, entry).and_then(Xdp::load) {
+                Ok(()) => return Ok(Self { ebpf, entry }),
+                Err(error) => {
+                    tracing::warn!(entry, error = chain(&error), "the kernel does not take this entry point");
+                    refused = Some(error);
+                }
+            }
+        }
+        Err(refused.map_or_else(|| refuse_load("no entry point"), |error| refuse_program(&error)))
+    }
+
+    /// The loaded program.
+    ///
+    /// # Errors
+    /// Never: `load` found it.
+    pub(crate) fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
+        xdp(&mut self.ebpf, self.entry)
+    }
+}
+
+/// Opens the object; makes and pins the tables that are not pinned yet.
+///
+/// # Errors
+/// A map cannot be made, or the object does not fit this loader.
+pub(crate) fn ebpf(object: &Object, pins: &Pins, ifindex: u32) -> Result<Ebpf, Refusal> {
+    let directory = pins.maps(&object.layout);
+    let mut loader = EbpfLoader::new();
+    for name in MAPS {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    loader.override_global("INTERFACE", &ifindex, true);
+    loader.load(&object.bytes).map_err(|error| refuse_object(&error))
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, entry: &str) -> Result<&'a mut Xdp, ProgramError> {
+    ebpf.program_mut(entry).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+// === refusals ===
+
+/// Why an attach failed, as far as the caller has to tell cases apart.
+pub(crate) enum AttachFailure {
+    /// The driver has no native XDP.
+    NoNative(Refusal),
+    Other(Refusal),
+}
+
+impl AttachFailure {
+    pub(crate) fn into_refusal(self) -> Refusal {
+        match self {
+            Self::NoNative(refusal) | Self::Other(refusal) => refusal,
+        }
+    }
+}
+
+fn refuse_load(why: impl std::fmt::Display) -> Refusal {
+    Refusal::new("filter_load", format_args!("the filter program cannot be loaded: {why}"))
+}
+
+fn refuse_object(error: &EbpfError) -> Refusal {
+    match error {
+        EbpfError::MapError(error) => refuse_map("made", error),
+        EbpfError::ProgramError(error) => refuse_program(error),
+        EbpfError::FileError { .. }
+        | EbpfError::UnexpectedPinningType { .. }
+        | EbpfError::ParseError(_)
+        | EbpfError::BtfError(_)
+        | EbpfError::RelocationError(_)
+        | EbpfError::BtfRelocationError(_)
+        | EbpfError::NoBTF => refuse_load(chain(error)),
+    }
+}
+
+/// A table operation that the kernel refused; `what` completes "cannot be …".
+pub(crate) fn refuse_map(what: &str, error: &MapError) -> Refusal {
+    let refusal =
+        Refusal::new("filter_tables", format_args!("the filter's tables cannot be {what}: {}", chain(error)));
+    match errno(error) {
+        Some(libc::EPERM | libc::EACCES) => refusal.remedy(CAPABILITIES),
+        Some(libc::ENOMEM | libc::E2BIG) => refusal.remedy("free memory, or raise the memory limit of the service (kernels before 5.11 count maps against RLIMIT_MEMLOCK)"),
+        _ => refusal,
+    }
+}
+
+const CAPABILITIES: &str =
+    "run as root or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or set filter = \"auto\"";
+
+fn refuse_program(error: &ProgramError) -> Refusal {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return refuse_load(chain(error));
+    };
+    match io_error.raw_os_error() {
+        Some(libc::EPERM) => refuse_load("the kernel does not permit it").remedy(CAPABILITIES),
+        Some(libc::ENOSYS) => refuse_load("this kernel has no eBPF")
+            .remedy("use a kernel with CONFIG_BPF_SYSCALL (5.15 or newer), or set filter = \"auto\""),
+        _ => {
+            let log = verifier_log.to_string();
+            // The verifier explains itself in the last lines.
+            let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+            let last = lines.iter().rev().take(4).rev().copied().collect::<Vec<_>>().join(" / ");
+            refuse_load(format_args!("the verifier refused it ({io_error}): {last}"))
+                .remedy("use kernel 5.15 or newer and report this, with `gateway doctor`; filter = \"auto\" runs without it")
+        }
+    }
+}
+
+/// Why the program could not be attached to `target`.
+pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &ProgramError) -> AttachFailure {
+    let driver = driver.unwrap_or("unknown");
+    let refusal = |why: String| {
+        Refusal::new(
+            "filter_attach",
+            format_args!("the filter cannot be attached to {}: {why}", target.device),
+        )
+        .field("interface", &target.interface)
+    };
+    // aya asks again over netlink after EINVAL, and then says what the driver answered.
+    let over_netlink = matches!(error, ProgramError::XdpError(XdpError::NetlinkError(_)));
+    let code = errno(error).or(over_netlink.then_some(libc::EINVAL));
+    AttachFailure::Other(match code {
+        Some(libc::EOPNOTSUPP) => {
+            return AttachFailure::NoNative(
+                refusal(format!("its driver ({driver}) has no native XDP"))
+                    .remedy("set filter = \"auto\": the proxy then checks every connection at accept"),
+            );
+        }
+        Some(libc::EBUSY | libc::EEXIST) => refusal("another XDP program is there".to_owned())
+            .remedy(format_args!("take it off first (`ip link set dev {} xdp off`, or stop what owns it)", target.device)),
+        Some(libc::ERANGE | libc::EMSGSIZE) => refusal(format!("MTU {} is too large for {driver}", target.mtu))
+            .field("mtu", target.mtu)
+            .remedy(format_args!("`ip link set dev {} mtu {}` (and on the other end of a veth pair)", target.device, single_buffer_mtu(driver))),
+        Some(libc::EPERM | libc::EACCES) => refusal("the kernel does not permit it".to_owned()).remedy(CAPABILITIES),
+        Some(libc::ENODEV) => refusal("it is gone".to_owned()),
+        Some(libc::ENOMEM | libc::ENOSPC) => refusal(format!("{driver} has too few queues or too little memory"))
+            .remedy(format_args!("lower the channels: `ethtool -L {} combined N` with half of the maximum", target.device)),
+        Some(libc::EINVAL) => refusal(chain(error))
+            .remedy(format_args!(
+                "check with `gateway doctor`: MTU at most {}, LRO and GRO_HW off (`ethtool -K {} lro off rx-gro-hw off`), bond mode and hash policy",
+                single_buffer_mtu(driver),
+                target.device
+            )),
+        _ => refusal(chain(error)),
+    })
+}
+
+/// A program of somebody else is on the device; it is never replaced.
+pub(crate) fn refuse_foreign(target: &Target, id: u32) -> Refusal {
+    let name = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned));
+    let called = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
+    Refusal::new(
+        "filter_foreign_program",
+        format_args!(
+            "{} already has the XDP program {id}{called}, which is not this gateway's",
+            target.device
+        ),
+    )
+    .field("interface", &target.interface)
+    .remedy(format_args!(
+        "stop what owns it, or take it off with `ip link set dev {} xdp off`; it is never replaced",
+        target.device
+    ))
+}
+
+/// Largest MTU with one buffer per packet, by driver (ebpf-docs and the drivers' sources).
+pub(crate) fn single_buffer_mtu(driver: &str) -> u32 {
+    match driver {
+        "gve" => 2032,
+        "i40e" | "ice" => 3046,
+        "ixgbe" | "ixgbevf" => 3050,
+        "ena" | "mlx5_core" => 3498,
+        "virtio_net" => 3506,
+        "veth" => 3520,
+        _ => 1500,
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The errno at the end of an error's causes.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(io) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(io);
+        }
+        if let Some(SyscallError { io_error, .. }) = error.downcast_ref() {
+            return io_error.raw_os_error();
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// A link operation that failed.
+pub(crate) fn refuse_link(device: &str, error: &LinkError) -> Refusal {
+    Refusal::new(
+        "filter_link",
+        format_args!("the filter's link on {device} cannot be read: {}", chain(error)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::{programs::ProgramError, sys::SyscallError};
+
+    use super::{AttachFailure, refuse_attach};
+    use crate::kernel::interface::Target;
+
+    #[test]
+    fn every_errno_of_an_attach_has_its_cure() {
+        let target = Target {
+            interface: "eth0.7".to_owned(),
+            device: "eth0".to_owned(),
+            ifindex: 2,
+            vlan: 7,
+            mtu: 9000,
+            loopback: false,
+            hardware: vec!["eth0".to_owned()],
+            programs: Vec::new(),
+        };
+        for (errno, native, message, remedy) in [
+            (libc::EOPNOTSUPP, false, "no native XDP", "auto"),
+            (libc::EBUSY, true, "another XDP program", "xdp off"),
+            (libc::ERANGE, true, "MTU 9000", "mtu 3506"),
+            (libc::EPERM, true, "not permit", "CAP_BPF"),
+            (libc::ENOMEM, true, "queues", "ethtool -L eth0"),
+        ] {
+            let io_error = io::Error::from_raw_os_error(errno);
+            let error = ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error });
+            let failure = refuse_attach(&target, Some("virtio_net"), &error);
+            assert_eq!(matches!(failure, AttachFailure::NoNative(_)), !native);
+            let refusal = failure.into_refusal();
+            assert!(refusal.message.contains(message), "{refusal}");
+            assert!(refusal.remedy.as_deref().unwrap_or_default().contains(remedy), "{refusal}");
+        }
+    }
+}

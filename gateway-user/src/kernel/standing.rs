@@ -1,0 +1,204 @@
+//! Which interfaces of a plan can be guarded in the kernel, and the tables for those.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ethtool,
+    interface::{Target, resolve},
+    netlink::Link,
+};
+use crate::{
+    base::{Generation, Refusal},
+    observe::filter::{InterfaceStatus, Mode},
+    snapshot::{
+        FilterPlan,
+        filter::{Attachment, FilterTables},
+    },
+};
+
+/// What became of one interface of a plan.
+pub(crate) enum Standing {
+    /// Its device carries the program, or will.
+    Guarded(Target),
+    /// In the mode `auto`: the check at accept alone, and why.
+    Unguarded(Option<Target>, Refusal),
+    /// It is not there now; it is guarded when it comes back.
+    Absent,
+}
+
+impl Standing {
+    /// The target of a guarded interface.
+    pub(crate) fn guarded(&self) -> Option<&Target> {
+        match self {
+            Self::Guarded(target) => Some(target),
+            Self::Unguarded(..) | Self::Absent => None,
+        }
+    }
+
+    /// Whether a program on the device sees frames of this interface as the tables describe them.
+    fn can_be_told(&self) -> bool {
+        match self {
+            Self::Guarded(_) | Self::Absent => true,
+            Self::Unguarded(target, _) => target.as_ref().is_some_and(|target| target.vlan == 0),
+        }
+    }
+
+    /// Device and VLAN.
+    pub(crate) fn place(&self) -> Option<(u32, u16)> {
+        match self {
+            Self::Guarded(target) | Self::Unguarded(Some(target), _) => Some((target.ifindex, target.vlan)),
+            Self::Unguarded(None, _) | Self::Absent => None,
+        }
+    }
+
+    /// Leaves the interface to the check at accept.
+    pub(crate) fn give_up(&mut self, refusal: Refusal) {
+        tracing::warn!(%refusal, "connections of this interface are checked at accept only");
+        let target = self.guarded().cloned();
+        *self = Self::Unguarded(target, refusal);
+    }
+
+    /// What status says of the interface named `interface`.
+    pub(crate) fn status(&self, interface: &str, generation: Generation) -> InterfaceStatus {
+        let (target, mode, detail) = match self {
+            Self::Guarded(target) => (Some(target), Mode::Native, None),
+            Self::Unguarded(target, refusal) => (target.as_ref(), Mode::Accept, Some(refusal.to_string())),
+            Self::Absent => (None, Mode::Detached, Some("there is no such interface now".to_owned())),
+        };
+        InterfaceStatus {
+            interface: interface.to_owned(),
+            device: target.map_or_else(|| interface.to_owned(), |target| target.device.clone()),
+            ifindex: target.map_or(0, |target| target.ifindex),
+            vlan: target.map_or(0, |target| target.vlan),
+            mode,
+            generation,
+            detail,
+        }
+    }
+}
+
+/// The interfaces that a plan's listeners name, each once.
+pub(crate) fn interfaces(plan: &FilterPlan) -> BTreeSet<&str> {
+    plan.listeners.iter().map(|listener| listener.interface.as_str()).collect()
+}
+
+/// Resolves every interface of `plan`.
+///
+/// # Errors
+/// A new listener names an interface that does not exist; or, if the filter is `required`, one cannot be guarded.
+pub(crate) fn resolve_all(
+    plan: &FilterPlan,
+    before: Option<&FilterPlan>,
+    links: &[Link],
+    required: bool,
+) -> Result<Vec<(String, Standing)>, Refusal> {
+    let mut standings = Vec::new();
+    for interface in interfaces(plan) {
+        let standing = match resolve(interface, links).and_then(|target| target.map(guardable).transpose()) {
+            Ok(Some(target)) => Standing::Guarded(target),
+            Ok(None) => {
+                may_be_absent(interface, before, links)?;
+                Standing::Absent
+            }
+            Err(refusal) if required => return Err(refusal),
+            Err(refusal) => {
+                let target = resolve(interface, links).ok().flatten();
+                Standing::Unguarded(target, refusal)
+            }
+        };
+        standings.push((interface.to_owned(), standing));
+    }
+    Ok(standings)
+}
+
+/// What a native program on the target's device would see of its packets.
+fn guardable(target: Target) -> Result<Target, Refusal> {
+    if target.loopback {
+        return Err(Refusal::new("filter_attach", "the loopback interface has no native XDP")
+            .field("interface", &target.interface)
+            .remedy("set filter = \"auto\": the proxy then checks every connection at accept"));
+    }
+    if target.vlan != 0 {
+        let devices = target.hardware.iter().chain([&target.device]);
+        if let Some(device) = devices.into_iter().find(|device| ethtool::strips_vlan(device) == Some(true)) {
+            return Err(Refusal::new(
+                "vlan_stripped",
+                format_args!("{device} takes VLAN tags off before the filter sees them"),
+            )
+            .field("interface", &target.interface)
+            .remedy(format_args!("`ethtool -K {device} rxvlan off`, or set filter = \"auto\"")));
+        }
+    }
+    Ok(target)
+}
+
+/// An interface that was there may go and come back, and at start nothing is refused for it; a new name is a mistake.
+fn may_be_absent(interface: &str, before: Option<&FilterPlan>, links: &[Link]) -> Result<(), Refusal> {
+    let known = before.is_none_or(|before| interfaces(before).contains(interface));
+    if known {
+        return Ok(());
+    }
+    let there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    Err(Refusal::new("interface_not_found", format_args!("there is no network interface {interface}"))
+        .field("interface", interface)
+        .remedy(format_args!("name one of: {}", there.join(", "))))
+}
+
+/// The status of an interface that has no part in a kernel filter.
+///
+/// # Errors
+/// A new listener names an interface that does not exist.
+pub(crate) fn unfiltered(
+    interface: &str,
+    plan: &FilterPlan,
+    before: Option<&FilterPlan>,
+    links: &[Link],
+    why: Option<&Refusal>,
+) -> Result<InterfaceStatus, Refusal> {
+    let target = resolve(interface, links).unwrap_or_default();
+    if target.is_none() && links.iter().all(|link| link.name != interface) {
+        may_be_absent(interface, before, links)?;
+    }
+    let off = Refusal::new("filter_off", "the settings say filter = \"off\"");
+    let standing = Standing::Unguarded(target, why.cloned().unwrap_or(off));
+    let status = standing.status(interface, plan.generation);
+    Ok(match why {
+        Some(_) => status,
+        None => InterfaceStatus { mode: Mode::Off, detail: None, ..status },
+    })
+}
+
+/// Device and VLAN of an interface, as far as it has one now.
+pub(crate) fn place_of(interface: &str, links: &[Link]) -> Option<(u32, u16)> {
+    let target = resolve(interface, links).ok().flatten()?;
+    Some((target.ifindex, target.vlan))
+}
+
+/// The tables of `plan` under `number`, over the interfaces that are guarded.
+///
+/// A listener whose interface is not guarded still guards its address against arriving elsewhere. Only where its
+/// frames cross a guarded device in a form that the tables cannot tell, it has no part in them.
+///
+/// # Errors
+/// They cannot hold it.
+pub(crate) fn tables(
+    plan: &FilterPlan,
+    standings: &[(String, Standing)],
+    number: u32,
+) -> Result<FilterTables, Refusal> {
+    let standing =
+        |interface: &str| standings.iter().find(|(name, _)| name == interface).map(|(_, found)| found);
+    let plan = FilterPlan {
+        generation: Generation(number.into()),
+        listeners: plan
+            .listeners
+            .iter()
+            .filter(|listener| standing(&listener.interface).is_none_or(Standing::can_be_told))
+            .cloned()
+            .collect(),
+    };
+    FilterTables::build(&plan, |interface| {
+        let target = standing(interface).and_then(Standing::guarded);
+        Ok(target.map(|target| Attachment { ifindex: target.ifindex, vlan: target.vlan }))
+    })
+}

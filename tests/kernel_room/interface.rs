@@ -1,0 +1,183 @@
+//! Interfaces that are not plain Ethernet, and interfaces that come and go.
+
+use std::process::Command;
+
+use gateway_user::{
+    kernel::{Filter, FilterMode, probe},
+    observe::filter::{FilterSource as _, Mode},
+    snapshot::Subscriber as _,
+};
+use harness::{
+    Net, Reach,
+    frame::{self, DOT1Q},
+    proof::{Side, Witness},
+    reach,
+    scratch::Scratch,
+    topology::{GHOST_V4, LAN, PUBLIC, PUBLIC_V4},
+    xdp,
+};
+
+use crate::policy::{config, listener, open, publish, snapshot};
+
+const CLIENT: &str = "198.51.100.10/32";
+
+#[test]
+fn loopback_has_no_native_xdp() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        let refusal = filter.stage(&snapshot(1, vec![listener(1, "lo", &[])])).unwrap_err();
+        assert_eq!((refusal.code.as_str(), refusal.value.as_deref()), ("filter_attach", Some("lo")));
+        assert!(refusal.remedy.unwrap().contains("filter = \"auto\""));
+
+        let mut filter = Filter::open(config(&scratch, "b", FilterMode::Auto)).unwrap();
+        publish(&mut filter, 1, vec![listener(1, "lo", &[]), listener(2, PUBLIC, &[CLIENT])]);
+        let modes: Vec<_> = filter.status().interfaces.iter().map(|status| status.mode).collect();
+        assert_eq!(modes, [Mode::Accept, Mode::Native]);
+        assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Timeout);
+    });
+}
+
+#[test]
+fn drivers_without_native_xdp_are_refused_with_their_name() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.ip(&["link", "add", "br9", "type", "bridge"]);
+    net.gateway.ip(&["link", "set", "br9", "up"]);
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        let refusal = filter.stage(&snapshot(1, vec![listener(1, "br9", &[])])).unwrap_err();
+        assert!(refusal.message.contains("br9") && refusal.message.contains("no native XDP"), "{refusal}");
+        // Generic XDP is never taken instead.
+        assert_eq!(xdp::attached(&net.gateway, "br9"), None);
+    });
+}
+
+#[test]
+fn a_vlan_is_guarded_at_its_parent() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    let made = Command::new("ip")
+        .args([
+            "-n",
+            net.gateway.name(),
+            "link",
+            "add",
+            "link",
+            PUBLIC,
+            "name",
+            "pub0.7",
+            "type",
+            "vlan",
+            "id",
+            "7",
+        ])
+        .status()
+        .unwrap();
+    if !made.success() {
+        eprintln!(
+            "NOT TESTED: this kernel has no VLAN interfaces (8021q); how they are resolved has unit tests"
+        );
+        return;
+    }
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        let refusal = filter.stage(&snapshot(1, vec![listener(1, "pub0.7", &[])])).unwrap_err();
+        assert_eq!(refusal.code, "vlan_stripped");
+        assert!(refusal.remedy.unwrap().contains("ethtool -K pub0 rxvlan off"));
+        assert_eq!(xdp::attached(&net.gateway, PUBLIC), None);
+
+        net.gateway.check("ethtool", &["-K", PUBLIC, "rxvlan", "off"]);
+        publish(&mut filter, 1, vec![listener(1, "pub0.7", &["198.51.100.99/32"])]);
+        let status = filter.status();
+        assert_eq!((status.interfaces[0].device.as_str(), status.interfaces[0].vlan), (PUBLIC, 7));
+        assert!(xdp::attached(&net.gateway, PUBLIC).is_some());
+
+        let witness = Witness::new(&net);
+        let syn = |tags: &[_]| {
+            frame::syn(&frame::Link::tagged(tags), (GHOST_V4, 4000).into(), (PUBLIC_V4, 443).into())
+        };
+        witness.assert_passed("the listener's tag", Side::Public, &[syn(&[(DOT1Q, 7)])]);
+        witness.assert_dropped_in_kernel("another tag", Side::Public, &[syn(&[(DOT1Q, 8)])]);
+        witness.assert_dropped_in_kernel("no tag", Side::Public, &[syn(&[])]);
+    });
+}
+
+#[test]
+fn jumbo_frames_are_taken_in_fragments() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.ip(&["link", "set", PUBLIC, "mtu", "9000"]);
+    net.wire.ip(&["link", "set", "gate", "mtu", "9000"]);
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        publish(&mut filter, 1, vec![listener(1, PUBLIC, &[CLIENT])]);
+        assert_eq!(reach(&net.client, (PUBLIC_V4, 443)), Reach::Refused);
+        assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Timeout);
+    });
+}
+
+#[test]
+fn an_interface_that_comes_back_is_guarded_again() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    let plug = || {
+        net.gateway.ip_batch(&format!(
+            "link add gone0 type veth peer name far0 netns {}\nlink set gone0 up\n",
+            net.office.name()
+        ));
+    };
+    plug();
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        let listeners = || vec![listener(1, PUBLIC, &[CLIENT]), listener(2, "gone0", &[])];
+        publish(&mut filter, 1, listeners());
+        assert!(!filter.refresh(), "nothing changed");
+        let mode = |filter: &Filter, name: &str| {
+            filter.status().interfaces.iter().find(|status| status.interface == name).unwrap().mode
+        };
+
+        net.gateway.ip(&["link", "del", "gone0"]);
+        assert!(filter.refresh());
+        assert_eq!((mode(&filter, "gone0"), mode(&filter, PUBLIC)), (Mode::Detached, Mode::Native));
+        // Edits elsewhere go on.
+        publish(&mut filter, 2, listeners());
+        assert_eq!(mode(&filter, "gone0"), Mode::Detached);
+
+        plug();
+        assert!(filter.refresh());
+        assert_eq!(mode(&filter, "gone0"), Mode::Native);
+        assert!(xdp::attached(&net.gateway, "gone0").is_some());
+        assert!(!filter.refresh(), "settled");
+        assert_eq!(reach(&net.client, (PUBLIC_V4, 443)), Reach::Refused);
+        assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Timeout);
+
+        // A daemon that starts while it is gone starts all the same.
+        net.gateway.ip(&["link", "del", "gone0"]);
+        drop(filter);
+        let mut filter = open(&scratch, "a");
+        publish(&mut filter, 2, listeners());
+        assert_eq!(mode(&filter, "gone0"), Mode::Detached);
+        plug();
+        assert!(filter.refresh());
+        assert_eq!(mode(&filter, "gone0"), Mode::Native);
+    });
+}
+
+#[test]
+fn the_doctor_looks_at_everything() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.ip(&["link", "set", LAN, "mtu", "9000"]);
+    net.gateway.within(|| {
+        let checks = probe(&config(&scratch, "a", FilterMode::Required));
+        let check = |name: &str, word: &str| {
+            checks.iter().find(|check| check.check == name && check.detail.contains(word)).unwrap().clone()
+        };
+        for name in ["kernel", "bpffs", "object", "cap_bpf", "cap_perfmon", "cap_net_admin"] {
+            assert!(check(name, "").ok, "{:?}", check(name, ""));
+        }
+        assert!(check("mtu pub0", "driver veth").ok);
+        assert!(!check("mtu lan0", "").ok && check("mtu lan0", "").cure.unwrap().contains("mtu 3520"));
+        let mut elsewhere = config(&scratch, "a", FilterMode::Required);
+        elsewhere.pin_dir = "/tmp/x".into();
+        assert!(
+            probe(&elsewhere).iter().any(|check| check.check == "bpffs" && !check.ok && check.cure.is_some())
+        );
+    });
+}

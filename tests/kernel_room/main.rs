@@ -1,0 +1,10 @@
+//! Suite `kernel_room`: `gateway_user::kernel` against the kernel, without the rest of the daemon. Needs root.
+//!
+//! Where a new test goes:
+//! - `change`: attaching, swapping generations, counters, events, what a refused or abandoned change leaves;
+//! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
+//! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
+mod adopt;
+mod change;
+mod interface;
+mod policy;
