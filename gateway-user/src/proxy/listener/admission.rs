@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
-use gateway_common::reason::{Action, Reason};
-
-use crate::{observe::traffic::Refused, snapshot::FilterPlan};
+use crate::{
+    observe::traffic::Refused,
+    snapshot::{
+        FilterPlan,
+        filter::{Action, Reason},
+    },
+};
 
 /// The verdict for a connection from `peer` to the listener with this id. `new` is false for one that is already
 /// established: those of a draining entry stay.
@@ -51,12 +55,11 @@ pub(crate) fn refused(reason: Reason) -> Option<Refused> {
 
 #[cfg(test)]
 mod tests {
-    use gateway_common::reason::Reason;
 
     use super::judge;
     use crate::{
         base::{Generation, Name},
-        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan},
+        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, Reason},
     };
 
     #[test]

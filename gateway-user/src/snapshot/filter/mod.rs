@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::base::{Generation, Name};
 
 pub use explain::{Explanation, explain};
+pub use gateway_common::reason::{Action, Reason};
 pub use tables::{Attachment, FilterTables, check};
 
 /// The access policy of one generation, before interface names are resolved.
