@@ -129,7 +129,7 @@ impl Control {
         let changes = diff(&self.saved.state, &state);
         let generation = self.saved.last.next();
         if options.dry_run {
-            let next = Arc::new(compile(&state, generation, &self.live));
+            let next = Arc::new(compile(&state, generation, &self.live)?);
             self.publisher.rehearse(&next)?;
             return Ok(self.outcome(&state, self.saved.generation, effect, changes, true));
         }
@@ -152,7 +152,7 @@ impl Control {
 
     /// Publishes and stores `after`, or leaves everything as it was.
     fn advance(&mut self, after: Saved, summary: String, actor: Option<u32>) -> Result<(), Refusal> {
-        let next = Arc::new(compile(&after.state, after.generation, &self.live));
+        let next = Arc::new(compile(&after.state, after.generation, &self.live)?);
         let row = HistoryRow {
             time: (self.now)().as_secs(),
             actor,
@@ -213,19 +213,24 @@ impl Control {
     /// # Errors
     /// A subscriber could not enforce it.
     pub fn republish(&mut self) -> Result<(), Refusal> {
-        let next = Arc::new(compile(&self.saved.state, self.saved.generation, &self.live));
-        let result = match self.publisher.publish(&next, &next, || Ok(())) {
-            Ok(()) => Ok(()),
-            Err(Failed::Before(refusal) | Failed::Committing { refusal, .. }) => Err(refusal),
-        };
-        match &result {
-            Ok(()) => {
+        let result = compile(&self.saved.state, self.saved.generation, &self.live).and_then(|next| {
+            let next = Arc::new(next);
+            match self.publisher.publish(&next, &next, || Ok(())) {
+                Ok(()) => Ok(next),
+                Err(Failed::Before(refusal) | Failed::Committing { refusal, .. }) => Err(refusal),
+            }
+        });
+        match result {
+            Ok(next) => {
                 self.live = next;
                 self.failure = None;
+                Ok(())
             }
-            Err(refusal) => self.fail(refusal.clone()),
+            Err(refusal) => {
+                self.fail(refusal.clone());
+                Err(refusal)
+            }
         }
-        result
     }
 
     /// When [`Self::tick`] has something to do next, as time since the Unix epoch.

@@ -32,6 +32,9 @@ pub use route::{Route, WeightedService};
 pub use service::{Instance, Protocol, Service, ServicePatch, Timeouts};
 pub use token::{Secret, Token};
 
+#[cfg(test)]
+mod tests;
+
 use crate::base::{Name, Refusal};
 
 /// The kinds of resources, by the words of the CLI, the API and the declarative files.

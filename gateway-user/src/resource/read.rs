@@ -63,8 +63,16 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
 pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
     toml::from_str(text).map_err(|error| {
         let mut refusal = recover(error.message());
-        if let Some(line) = error.span().and_then(|span| text.get(..span.start)) {
-            refusal.message = format!("line {}: {}", line.matches('\n').count() + 1, refusal.message);
+        if let Some(before) = error.span().and_then(|span| text.get(..span.start)) {
+            let number = before.matches('\n').count();
+            // Only the key of the line: its value may be a secret.
+            let key = text
+                .lines()
+                .nth(number)
+                .and_then(|line| line.split_once('='))
+                .map(|(key, _)| clip(key.trim()));
+            let key = key.map(|key| format!(" (`{key}`)")).unwrap_or_default();
+            refusal.message = format!("line {}{key}: {}", number + 1, refusal.message);
         }
         refusal
     })

@@ -13,18 +13,22 @@ use std::sync::Arc;
 
 use super::state::State;
 use crate::{
-    base::Generation,
+    base::{Generation, Refusal},
     resource::Exposure,
-    snapshot::{Snapshot, Visibility},
+    snapshot::{Snapshot, Visibility, filter::check},
 };
 
 /// Compiles the state under a generation's number.
-#[must_use]
-pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Snapshot {
+///
+/// # Errors
+/// The filter's tables cannot hold it (DESIGN §4.3): the change is refused, never a packet passed.
+pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Result<Snapshot, Refusal> {
+    let plan = filter::plan(state, generation);
+    check(&plan)?;
     let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
-    Snapshot {
+    Ok(Snapshot {
         generation,
-        filter: reuse_one(filter::plan(state, generation), &previous.filter),
+        filter: reuse_one(plan, &previous.filter),
         listeners: reuse(
             state.listeners.values().map(|record| listener::compile(record)),
             &previous.listeners,
@@ -44,7 +48,7 @@ pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Sn
             &previous.services,
             |one| &one.name,
         ),
-    }
+    })
 }
 
 /// Takes the previous object in place of an equal one. Both sides are sorted by key, as the state's maps are.

@@ -3,7 +3,7 @@
 use super::State;
 use crate::{
     control::Document,
-    resource::{Allowlist, Certificate, Gateway, Service, gateway},
+    resource::{Allowlist, Certificate, Service},
 };
 
 /// How a document names secrets.
@@ -47,7 +47,8 @@ impl State {
             Service { token_fingerprints, token_hashes, ..record.service.clone() }
         });
         Document {
-            gateway: vec![Gateway { name: gateway::default_name() }],
+            // `default` is always there and has nothing to say.
+            gateway: Vec::new(),
             listener: listener.collect(),
             certificate: certificate.collect(),
             domain: self.domains.values().map(|domain| (**domain).clone()).collect(),

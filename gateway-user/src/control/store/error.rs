@@ -49,6 +49,15 @@ impl Fault {
         }
     }
 
+    /// The store is closed after an error.
+    pub(super) fn closed() -> Self {
+        Self::Other("it is closed since an error; the next change opens it again".to_owned())
+    }
+
+    pub(super) fn backend(error: impl Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
     pub(super) fn corrupt(what: impl Display) -> Self {
         Self::Corrupt(what.to_string())
     }

@@ -11,12 +11,16 @@ mod row;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::OpenOptions,
+    io::Read,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
+    backends::InMemoryBackend,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -129,6 +133,9 @@ impl Store {
             return Ok((store, None));
         }
         let file = store.file();
+        // Opening a damaged file may write to it (redb repairs what it can). So the first look is at a copy in memory:
+        // what is refused stays as it was found.
+        store.rehearse(&file).map_err(|fault| fault.refusal(&file))?;
         let database = store.open_database(&file).map_err(|fault| fault.refusal(&file))?;
         let (saved, history) = guarded(|| load(&database)).map_err(|fault| fault.refusal(&file))?;
         store.history = history;
@@ -212,6 +219,19 @@ impl Store {
         Ok(kept)
     }
 
+    fn rehearse(&self, file: &Path) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        self.directory.open_store(file)?.read_to_end(&mut bytes).map_err(Fault::Io)?;
+        guarded(|| {
+            let copy = InMemoryBackend::new();
+            copy.set_len(bytes.len() as u64).map_err(Fault::backend)?;
+            copy.write(0, &bytes).map_err(Fault::backend)?;
+            drop(bytes);
+            let copy = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(copy);
+            load(&copy.map_err(Fault::new)?).map(drop)
+        })
+    }
+
     fn open_database(&mut self, file: &Path) -> Result<Database, Fault> {
         let handle = self.directory.open_store(file)?;
         self.identity = self.directory.identity().ok_or(Fault::Gone)?;
@@ -224,7 +244,7 @@ impl Store {
     /// It cannot be read.
     pub fn history(&self) -> Result<Vec<HistoryView>, Refusal> {
         let read = || {
-            let Some(database) = &self.database else { return Err(Fault::Gone) };
+            let database = self.database.as_ref().ok_or_else(Fault::closed)?;
             let table = database.begin_read().map_err(Fault::new)?.open_table(HISTORY).map_err(Fault::new)?;
             let mut out = Vec::new();
             for item in table.iter().map_err(Fault::new)?.rev() {
@@ -250,7 +270,7 @@ impl Store {
         let oldest = self.history.keys().next().copied().unwrap_or_default();
         let newest = self.history.keys().next_back().copied().unwrap_or_default();
         let read = || {
-            let Some(database) = &self.database else { return Err(Fault::Gone) };
+            let database = self.database.as_ref().ok_or_else(Fault::closed)?;
             let table = database.begin_read().map_err(Fault::new)?.open_table(HISTORY).map_err(Fault::new)?;
             let bytes = table.get(generation.0).map_err(Fault::new)?;
             bytes.map(|bytes| row::decode::<HistoryRow>("history", bytes.value())).transpose()
