@@ -46,6 +46,8 @@ pub struct Settings {
     pub log: String,
     /// Form of the log on stderr.
     pub log_format: LogFormat,
+    /// Another XDP object than the embedded one (`GATEWAY_FILTER_OBJECT`): for tests of an upgrade to another layout.
+    pub filter_object: Option<PathBuf>,
     /// The process was started by root. Decides defaults, and whether an empty state gets a `local` listener.
     pub root: bool,
 }
@@ -122,6 +124,7 @@ pub struct Environment {
     pub state: Option<PathBuf>,
     pub socket: Option<PathBuf>,
     pub log: Option<String>,
+    pub filter_object: Option<PathBuf>,
 }
 
 impl Environment {
@@ -140,6 +143,7 @@ impl Environment {
             state: path("GATEWAY_STATE"),
             socket: path("GATEWAY_SOCKET"),
             log: std::env::var("GATEWAY_LOG").ok().filter(|value| !value.is_empty()),
+            filter_object: path("GATEWAY_FILTER_OBJECT"),
         }
     }
 
@@ -257,6 +261,7 @@ impl Settings {
             unknown_sni: file.tls.unknown_sni.unwrap_or(UnknownSni::Default),
             log: environment.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: file.log_format.unwrap_or(LogFormat::Text),
+            filter_object: environment.filter_object.clone(),
             root: environment.root,
             state,
         })

@@ -29,7 +29,7 @@ pub(crate) struct Options {
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const EMPTY: &str = "empty";
-const ENTRY_POINTS: [&str; 1] = ["gateway"];
+const ENTRY_POINTS: [&str; 2] = ["gateway", "gateway_frags"];
 
 #[derive(Serialize)]
 struct Sample {

@@ -1,27 +1,50 @@
-//! The composition root: the only place that knows both ends of everything.
+//! The composition root: the only place that sees all rooms.
+
+mod daemon;
+mod privileges;
+mod shared;
+mod sources;
 
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::{cli, settings::Settings};
+use crate::{cli, kernel, settings::Settings};
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// It could not start.
 pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    drop(settings);
-    Err(anyhow::anyhow!("the daemon is not composed yet"))
+    daemon::run(&settings)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Checks the host.
+/// Checks what the filter needs of this host, and prints the cure for what is missing.
 ///
 /// # Errors
-/// The checks could not be made.
+/// None today; the signature is that of its siblings.
 pub fn doctor(settings: &Settings, interface: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let _ = (settings, interface, json);
-    Err(anyhow::anyhow!("the checks are not composed yet"))
+    let mut checks = kernel::probe(&daemon::filter_config(settings));
+    if let Some(interface) = interface {
+        // Checks of an interface are named after it; those of the host concern every interface.
+        checks.retain(|check| check.check.split_once(' ').is_none_or(|(_, name)| name == interface));
+    }
+    let healthy = checks.iter().all(|check| check.ok);
+    if json {
+        cli::print_json(&json!({ "ok": healthy, "checks": checks }));
+    } else {
+        let mut text = String::new();
+        for check in &checks {
+            let mark = if check.ok { "ok  " } else { "FAIL" };
+            text.push_str(&format!("{mark}  {:<28} {}\n", check.check, check.detail));
+            if let Some(cure) = &check.cure {
+                text.push_str(&format!("      cure: {cure}\n"));
+            }
+        }
+        cli::print_text(&text);
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { cli::REFUSED.into() })
 }
 
 /// Takes the filter off.
@@ -29,8 +52,21 @@ pub fn doctor(settings: &Settings, interface: Option<&str>, json: bool) -> anyho
 /// # Errors
 /// A daemon runs, or a pin could not be removed.
 pub fn detach(settings: &Settings, interface: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let _ = (settings, interface, json);
-    Err(anyhow::anyhow!("the kernel room is not composed yet"))
+    let _ = interface;
+    let done = kernel::detach(&settings.pin_dir)?;
+    if json {
+        cli::print_json(
+            &json!({ "changed": !done.devices.is_empty() || done.layouts > 0, "detached": done }),
+        );
+    } else if done.devices.is_empty() {
+        cli::print_text("No filter was attached.\n");
+    } else {
+        cli::print_text(&format!(
+            "Detached from {}. Connections are checked at accept only, until the daemon starts again.\n",
+            done.devices.join(", ")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints version and build.

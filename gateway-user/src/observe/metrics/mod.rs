@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod collect;
+pub mod filter;
 pub mod names;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::{collector::Collector, registry::Registry};
 
 use super::traffic::Traffic;
+
+pub use filter::FilterMetrics;
 
 /// The collectors of every room.
 #[derive(Debug, Default)]

@@ -45,3 +45,12 @@ pub const LOG_LOST: (&str, &str) =
     ("gateway_access_log_lost", "Access log lines dropped because the writer was behind");
 /// Panics.
 pub const PANICS: (&str, &str) = ("gateway_panics", "Panics caught, by place");
+/// Packets judged by the kernel filter.
+pub const FILTER_PACKETS: (&str, &str) =
+    ("gateway_filter_packets", "Packets to listeners judged in the kernel, by listener and reason");
+/// Lost drop events.
+pub const FILTER_EVENTS_LOST: (&str, &str) =
+    ("gateway_filter_events_lost", "Sampled drops that found the ring buffer full");
+/// Tier in force.
+pub const FILTER_INTERFACE: (&str, &str) =
+    ("gateway_filter_interface", "1 for each listener interface, with the tier that judges there first");

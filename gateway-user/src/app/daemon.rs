@@ -1,0 +1,276 @@
+//! The daemon's life: what is opened in which order, the upkeep while it runs, and how it ends.
+//!
+//! Order of start: settings → directories and sockets that need root → the filter's pins → privileges → workers →
+//! the control plane, which replays the last generation (tables, then programs, then listening sockets) → the control
+//! socket. Nothing answers before the policy of the last generation is enforced again.
+
+use std::{
+    cell::RefCell,
+    fs::{DirBuilder, Permissions},
+    num::NonZeroUsize,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::LocalSet,
+    time::MissedTickBehavior,
+};
+
+use super::{privileges, shared::Shared, sources};
+use crate::{
+    api::{self, Writers},
+    base::clock,
+    control::{self, Control, FirstStart},
+    kernel::{self, Filter},
+    observe::{
+        access::Target,
+        metrics::{FilterMetrics, Metrics, admin},
+    },
+    proxy::{self, Proxy},
+    settings::{AccessLog, FilterMode, Settings, UnknownSni},
+};
+
+/// How often drops are read and their budget is refilled.
+const POLL: Duration = Duration::from_millis(100);
+/// How often interfaces are looked at, waiting addresses retried and the filter's counters copied for metrics.
+const UPKEEP: Duration = Duration::from_secs(1);
+/// How long requests in flight may take after a signal to stop. A second signal ends them at once.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs until a signal says stop.
+pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    private_directory(&settings.state)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let filter = Filter::open(filter_config(settings))?;
+    // What needs root comes before privileges are dropped; the socket's directory may belong to root.
+    let writers = Writers::new(settings.control_group.as_deref())?;
+    if let Some(directory) = settings.socket.parent().filter(|directory| !directory.exists()) {
+        public_directory(directory)?;
+    }
+    let socket = api::bind(&settings.socket, settings.socket_mode, &writers)?;
+    let admin = match settings.admin {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot serve metrics on {address}; name another address with --admin, or --admin off")
+        })?),
+        None => None,
+    };
+    if let Some(user) = &settings.user {
+        let account = privileges::account(user)?;
+        filter.give(account.uid.as_raw(), account.gid.as_raw())?;
+        privileges::become_user(&account, &[&settings.state])?;
+    }
+    // After the change of user: the daemon's own user may write.
+    let writers = Writers::new(settings.control_group.as_deref()).unwrap_or(writers);
+
+    let proxy = Proxy::start(proxy_config(settings)).context("the proxy cannot start")?;
+    let traffic = proxy.counters();
+    let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
+    let control = Control::open(
+        control::Config {
+            state: settings.state.clone(),
+            owner: None,
+            first_start: if settings.root { FirstStart::Empty } else { FirstStart::Local },
+            own: settings.admin.into_iter().collect(),
+        },
+        vec![Box::new(filter.clone()), Box::new(proxy.clone())],
+    )?;
+    let control = Rc::new(RefCell::new(control));
+    say_what_is_in_force(&control, &filter, &proxy);
+
+    let metrics = Arc::new(Metrics::new(traffic));
+    let filter_metrics = FilterMetrics::default();
+    metrics.register(Box::new(filter_metrics.clone()));
+    let context = api::Context::new(
+        Rc::clone(&control),
+        api::Process {
+            version: env!("CARGO_PKG_VERSION"),
+            started: clock::now(),
+            state: settings.state.clone(),
+        },
+        sources::sources(&filter, &proxy),
+    );
+    let (stop, stopped) = watch::channel(false);
+    let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
+    if let Some(listener) = admin {
+        // The control plane's start ended with every data path serving the generation, so it is ready from here on.
+        tokio::task::spawn_local(admin::serve(listener, metrics, || true, ended(stopped.clone())));
+    }
+    let upkeep = tokio::task::spawn_local(upkeep(Rc::clone(&control), filter, proxy.clone(), filter_metrics));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(
+        "stopping: requests in flight have {GRACE:?}; the filter stays attached (`gateway detach` takes it off)"
+    );
+    let _ = stop.send(true);
+    upkeep.abort();
+    let _ = api.await;
+    let again = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    drain(control, proxy, again).await;
+    // Only what this daemon made: another one may have bound the name meanwhile.
+    let _ = std::fs::remove_file(&settings.socket);
+    Ok(())
+}
+
+async fn control_socket(
+    socket: UnixListener,
+    context: Rc<api::Context>,
+    writers: Writers,
+    stopped: watch::Receiver<bool>,
+) {
+    api::serve(socket, context, writers, ended(stopped)).await;
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and that is an end too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Ends the proxy: gracefully, or at once when `again` completes first.
+async fn drain(control: Rc<RefCell<Control>>, proxy: Shared<Proxy>, again: impl Future<Output = ()>) {
+    // The control plane holds the other handle, and nobody edits any more.
+    drop(control);
+    let Ok(proxy) = Rc::try_unwrap(proxy.0) else { return };
+    let proxy = proxy.into_inner();
+    let shutdown = tokio::task::spawn_blocking(move || proxy.shutdown(GRACE));
+    tokio::select! {
+        _ = shutdown => {}
+        () = again => tracing::warn!("second signal: connections are cut"),
+    }
+}
+
+/// Everything that is done from time to time.
+async fn upkeep(
+    control: Rc<RefCell<Control>>,
+    filter: Shared<Filter>,
+    proxy: Shared<Proxy>,
+    metrics: FilterMetrics,
+) {
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = poll.tick() => {
+                filter.0.borrow_mut().poll();
+                let now = clock::unix();
+                let due = control.borrow().next_deadline().is_some_and(|deadline| deadline <= now);
+                if due && let Err(refusal) = control.borrow_mut().tick(now) {
+                    tracing::error!(%refusal, "a change that was due could not be made");
+                }
+            }
+            _ = upkeep.tick() => {
+                filter.0.borrow_mut().refresh();
+                if let Err(refusal) = proxy.0.borrow_mut().retry() {
+                    tracing::warn!(%refusal, "a waiting listener could not be bound");
+                }
+                metrics.update(&filter);
+            }
+        }
+    }
+}
+
+// === settings → rooms ===
+
+pub(super) fn filter_config(settings: &Settings) -> kernel::Config {
+    kernel::Config {
+        mode: match settings.filter {
+            FilterMode::Required => kernel::FilterMode::Required,
+            FilterMode::Auto => kernel::FilterMode::Auto,
+            FilterMode::Off => kernel::FilterMode::Off,
+        },
+        pin_dir: settings.pin_dir.clone(),
+        object: settings.filter_object.clone(),
+    }
+}
+
+fn proxy_config(settings: &Settings) -> proxy::Config {
+    proxy::Config {
+        workers: settings.workers.and_then(NonZeroUsize::new),
+        access_log: match &settings.access_log {
+            AccessLog::Stderr => Target::Stderr,
+            AccessLog::File(path) => Target::File(path.clone()),
+            AccessLog::Off => Target::Off,
+        },
+        default_certificate: Some(settings.state.join("default-certificate.pem")),
+        unknown_sni: match settings.unknown_sni {
+            UnknownSni::Default => proxy::UnknownSni::Default,
+            UnknownSni::Reject => proxy::UnknownSni::Reject,
+        },
+        own_addresses: settings.admin.into_iter().collect(),
+        ..proxy::Config::default()
+    }
+}
+
+// === directories, and the first lines of the log ===
+
+/// The state directory: nobody else's business. One that exists is judged by the store.
+fn private_directory(path: &Path) -> anyhow::Result<()> {
+    if !path.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot make the state directory {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The socket's directory: readers may come in, the socket's own mode and peer credentials decide.
+fn public_directory(path: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot make the control socket's directory {}", path.display());
+    DirBuilder::new().recursive(true).create(path).with_context(context)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o755)).with_context(context)
+}
+
+fn say_what_is_in_force(control: &Rc<RefCell<Control>>, filter: &Shared<Filter>, proxy: &Shared<Proxy>) {
+    use crate::observe::filter::FilterSource as _;
+
+    let control = control.borrow();
+    let status = filter.status();
+    for interface in &status.interfaces {
+        tracing::info!(
+            interface = interface.interface,
+            mode = interface.mode.name(),
+            detail = interface.detail.as_deref().unwrap_or_default(),
+            "filter"
+        );
+    }
+    for warning in &status.warnings {
+        tracing::warn!("{warning}");
+    }
+    for listener in proxy.0.borrow().listeners() {
+        tracing::info!(
+            listener = listener.name,
+            state = listener.state,
+            addresses = ?listener.addresses,
+            error = listener.error.as_deref().unwrap_or_default(),
+            "listener"
+        );
+    }
+    tracing::info!(generation = control.generation().0, filter = status.wanted, "ready");
+}

@@ -1,0 +1,60 @@
+//! One object that the control plane drives as a subscriber and others read: the filter, the proxy.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use crate::{
+    base::{Generation, Refusal},
+    observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus},
+    snapshot::{Snapshot, Subscriber},
+};
+
+/// A handle; the control runtime has one thread, so borrows never meet.
+pub(super) struct Shared<T>(pub(super) Rc<RefCell<T>>);
+
+impl<T> Shared<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(Rc::new(RefCell::new(value)))
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: Subscriber> Subscriber for Shared<T> {
+    fn name(&self) -> &'static str {
+        self.0.borrow().name()
+    }
+
+    fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal> {
+        self.0.borrow_mut().stage(next)
+    }
+
+    fn commit(&mut self) -> Result<(), Refusal> {
+        self.0.borrow_mut().commit()
+    }
+
+    fn abandon(&mut self) {
+        self.0.borrow_mut().abandon();
+    }
+
+    fn generation(&self) -> Generation {
+        self.0.borrow().generation()
+    }
+}
+
+impl<T: FilterSource> FilterSource for Shared<T> {
+    fn report(&self) -> FilterReport {
+        self.0.borrow().report()
+    }
+
+    fn status(&self) -> FilterStatus {
+        self.0.borrow().status()
+    }
+
+    fn drops(&self, after: u64) -> Vec<DropRecord> {
+        self.0.borrow().drops(after)
+    }
+}

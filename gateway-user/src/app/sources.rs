@@ -1,0 +1,41 @@
+//! What the control API shows of the filter and the proxy, in the API's words.
+
+use std::rc::Rc;
+
+use super::shared::Shared;
+use crate::{
+    api::{SocketStatus, Sources, wire::WorkerStatus},
+    kernel::Filter,
+    proxy::Proxy,
+    snapshot::Subscriber as _,
+};
+
+/// Lends the other rooms to the API.
+pub(super) fn sources(filter: &Shared<Filter>, proxy: &Shared<Proxy>) -> Sources {
+    let (workers, sockets) = (proxy.clone(), proxy.clone());
+    Sources {
+        filter: Some(Rc::new(filter.clone())),
+        workers: Some(Box::new(move || worker_status(&workers))),
+        sockets: Some(Box::new(move || socket_status(&sockets))),
+        traffic: Some(proxy.0.borrow().counters()),
+    }
+}
+
+/// A commit returns when every worker serves the generation, so all of them serve the proxy's.
+fn worker_status(proxy: &Shared<Proxy>) -> Vec<WorkerStatus> {
+    let proxy = proxy.0.borrow();
+    let generation = proxy.generation();
+    (0_u32..).take(proxy.workers()).map(|worker| WorkerStatus { worker, generation }).collect()
+}
+
+fn socket_status(proxy: &Shared<Proxy>) -> Vec<SocketStatus> {
+    let listeners = proxy.0.borrow().listeners();
+    listeners
+        .into_iter()
+        .map(|listener| SocketStatus {
+            listener: listener.name,
+            state: listener.state.to_owned(),
+            error: listener.error,
+        })
+        .collect()
+}
