@@ -193,7 +193,9 @@ fn status(code: &str) -> StatusCode {
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "timeout" => StatusCode::REQUEST_TIMEOUT,
-        "exists" | "conflict" | "duplicate" | "in_use" => StatusCode::CONFLICT,
+        "exists" | "conflict" | "duplicate" | "in_use" | "address_in_use" | "confirm_pending" => {
+            StatusCode::CONFLICT
+        }
         "invalid" | "unknown_parameter" | "unknown_field" | "missing_field" => StatusCode::BAD_REQUEST,
         "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
