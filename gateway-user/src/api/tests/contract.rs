@@ -27,7 +27,7 @@ fn add_edge(daemon: &Daemon) -> Value {
     daemon.send(Call::post(&["listeners"]).json(&listener))
 }
 
-fn allow(method: Method, cidrs: &str) -> Call {
+fn entries(method: Method, cidrs: &str) -> Call {
     Call::new(method, &["listeners", "edge", "allow"]).json(&json!({ "cidrs": cidrs }))
 }
 
@@ -84,19 +84,22 @@ fn a_listener_lives_and_dies() {
 #[test]
 fn an_allowlist_is_added_to_removed_from_and_set() {
     let daemon = with_edge();
-    assert_eq!(daemon.send(allow(Method::POST, "192.0.2.0/24, 198.51.100.7\n2001:db8::1"))["changed"], true);
+    assert_eq!(
+        daemon.send(entries(Method::POST, "192.0.2.0/24, 198.51.100.7\n2001:db8::1"))["changed"],
+        true
+    );
     assert_eq!(cidrs(&daemon), ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::1/128"]);
-    assert_eq!(daemon.send(allow(Method::POST, "198.51.100.7/32"))["changed"], false);
+    assert_eq!(daemon.send(entries(Method::POST, "198.51.100.7/32"))["changed"], false);
     let item = daemon.send(Call::get(&["listeners", "edge", "allow"]))["items"][0].clone();
     assert_eq!(item, json!({"cidr": "192.0.2.0/24", "packets": 0, "bytes": 0}));
 
-    assert_eq!(daemon.refused(allow(Method::DELETE, "203.0.113.1")).code, "not_found");
-    assert_eq!(daemon.send(allow(Method::DELETE, "2001:db8::1"))["changed"], true);
-    let bits = daemon.refused(allow(Method::POST, "192.0.2.1/24"));
+    assert_eq!(daemon.refused(entries(Method::DELETE, "203.0.113.1")).code, "not_found");
+    assert_eq!(daemon.send(entries(Method::DELETE, "2001:db8::1"))["changed"], true);
+    let bits = daemon.refused(entries(Method::POST, "192.0.2.1/24"));
     assert_eq!(bits.value.as_deref(), Some("192.0.2.1/24"));
     assert!(bits.remedy.unwrap().contains("192.0.2.0/24"));
     let many: Vec<String> = (0..14).map(|last| format!("10.0.0.{last}")).collect();
-    let sixteenth = daemon.refused(allow(Method::POST, &many.join(",")));
+    let sixteenth = daemon.refused(entries(Method::POST, &many.join(",")));
     assert!(sixteenth.limit.unwrap().contains("15"));
     assert_eq!(cidrs(&daemon), ["192.0.2.0/24", "198.51.100.7/32"]);
 
@@ -105,7 +108,7 @@ fn an_allowlist_is_added_to_removed_from_and_set() {
     let empty = empty.json(&json!({"cidrs": [], "allow_empty": true}));
     assert_eq!(daemon.send(empty)["changed"], true);
     assert_eq!(cidrs(&daemon), Vec::<String>::new());
-    assert_eq!(daemon.send(allow(Method::PUT, "10.0.0.0/8"))["changed"], true);
+    assert_eq!(daemon.send(entries(Method::PUT, "10.0.0.0/8"))["changed"], true);
     let drain = json!({"cidrs": "10.0.0.0/8", "drain": "1h"});
     let drain = Call::delete(&["listeners", "edge", "allow"]).json(&drain);
     assert_eq!(daemon.send(drain)["changed"], true);
@@ -158,13 +161,13 @@ fn a_service_shows_its_token_once() {
 #[test]
 fn a_dry_run_changes_nothing() {
     let daemon = with_edge();
-    daemon.send(allow(Method::POST, "192.0.2.1"));
+    daemon.send(entries(Method::POST, "192.0.2.1"));
     let before = whole(&daemon);
     let toml = before.1.as_str().unwrap().replace("192.0.2.1/32", "192.0.2.2/32");
     for call in [
-        allow(Method::POST, "10.0.0.0/8"),
-        allow(Method::DELETE, "192.0.2.1"),
-        allow(Method::PUT, "10.0.0.0/8"),
+        entries(Method::POST, "10.0.0.0/8"),
+        entries(Method::DELETE, "192.0.2.1"),
+        entries(Method::PUT, "10.0.0.0/8"),
         Call::post(&["listeners", "edge", "open"]),
         Call::delete(&["listeners", "edge"]),
         Call::post(&["apply"]).toml(toml),
@@ -179,7 +182,7 @@ fn a_dry_run_changes_nothing() {
 #[test]
 fn export_and_apply_are_the_identity_and_rollback_returns() {
     let daemon = with_edge();
-    daemon.send(allow(Method::POST, "192.0.2.1"));
+    daemon.send(entries(Method::POST, "192.0.2.1"));
     let (generation, toml) = whole(&daemon);
     let toml = toml.as_str().unwrap();
     let same = daemon.send(Call::post(&["diff"]).toml(toml.to_owned()));
@@ -267,7 +270,7 @@ impl FilterSource for Filter {
 fn what_the_filter_says_is_shown() {
     let daemon = Daemon::with(|| Sources { filter: Some(Rc::new(Filter)), ..Sources::default() });
     add_edge(&daemon);
-    daemon.send(allow(Method::POST, "192.0.2.0/24,10.0.0.0/8"));
+    daemon.send(entries(Method::POST, "192.0.2.0/24,10.0.0.0/8"));
     daemon.send(Call::post(&["listeners", "edge", "open"]));
     let items = daemon.send(Call::get(&["listeners", "edge", "allow"]))["items"].clone();
     assert_eq!(items[0], json!({"cidr": "10.0.0.0/8", "packets": 0, "bytes": 0}));
@@ -302,7 +305,7 @@ fn what_the_filter_says_is_shown() {
 fn explain_tells_verdict_reason_tier_and_entry() {
     let daemon = Daemon::with(|| Sources { filter: Some(Rc::new(Filter)), ..Sources::default() });
     add_edge(&daemon);
-    daemon.send(allow(Method::POST, "192.0.2.0/24"));
+    daemon.send(entries(Method::POST, "192.0.2.0/24"));
     daemon.send(Call::post(&["listeners", "edge", "open"]));
     let explain = |source: &str, destination: &str| {
         daemon.send(Call::get(&["explain"]).query("source", source).query("destination", destination))
