@@ -134,15 +134,19 @@ fn one_process_holds_the_filter_and_detach_works_without_it() {
             let refusal = Filter::open(config(&scratch, "a", mode)).map(drop).unwrap_err();
             assert_eq!(refusal.code, "filter_in_use");
         }
-        assert_eq!(detach(&pins(&scratch, "a")).unwrap_err().code, "filter_in_use");
+        assert_eq!(detach(&pins(&scratch, "a"), None).unwrap_err().code, "filter_in_use");
         assert!(xdp::attached(&net.gateway, PUBLIC).is_some());
         drop(filter);
 
-        let done = detach(&pins(&scratch, "a")).unwrap();
-        assert_eq!((done.devices, done.layouts), (vec![LAN.to_owned(), PUBLIC.to_owned()], 1));
+        let done = detach(&pins(&scratch, "a"), Some(LAN)).unwrap();
+        assert_eq!((done.devices, done.layouts), (vec![LAN.to_owned()], 0));
+        assert_eq!(xdp::attached(&net.gateway, LAN), None);
+        assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Timeout);
+        let done = detach(&pins(&scratch, "a"), None).unwrap();
+        assert_eq!((done.devices, done.layouts), (vec![PUBLIC.to_owned()], 1));
         assert_eq!((xdp::attached(&net.gateway, PUBLIC), xdp::attached(&net.gateway, LAN)), (None, None));
         assert!(!pins(&scratch, "a").exists());
         assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Refused);
-        assert_eq!(detach(&pins(&scratch, "a")).unwrap(), gateway_user::kernel::Detached::default());
+        assert_eq!(detach(&pins(&scratch, "a"), None).unwrap(), gateway_user::kernel::Detached::default());
     });
 }

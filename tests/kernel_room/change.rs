@@ -74,6 +74,11 @@ fn generations_follow_one_another_and_are_counted() {
         assert_eq!(reach(&net.client, (PUBLIC_V4, 443)), DROPPED);
         assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), PASSES);
         assert!(packets(&filter, 1, "allowed") > allowed);
+        assert_eq!(
+            entry(&filter, 1, OUTSIDER),
+            packets(&filter, 1, "allowed") - allowed,
+            "the entry's position was another's"
+        );
 
         // Many generations through both banks.
         for generation in 3..30 {

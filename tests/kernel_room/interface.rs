@@ -17,7 +17,7 @@ use harness::{
     xdp,
 };
 
-use crate::policy::{config, listener, open, publish, snapshot};
+use crate::policy::{config, listener, open, pins, publish, snapshot};
 
 const CLIENT: &str = "198.51.100.10/32";
 
@@ -157,6 +157,43 @@ fn an_interface_that_comes_back_is_guarded_again() {
         plug();
         assert!(filter.refresh());
         assert_eq!(mode(&filter, "gone0"), Mode::Native);
+    });
+}
+
+/// A required filter that was there and cannot be put back must not stop edits: they may be revocations.
+#[test]
+fn an_interface_that_somebody_took_does_not_stop_edits() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.within(|| {
+        let listeners = |cidr| vec![listener(1, PUBLIC, &[cidr]), listener(2, LAN, &[])];
+        let mut filter = open(&scratch, "a");
+        publish(&mut filter, 1, listeners(CLIENT));
+        let links = pins(&scratch, "a").join("links");
+        let pin = std::fs::read_dir(links).unwrap().flatten().map(|entry| entry.path());
+        let pin = pin.into_iter().find(|path| path.to_string_lossy().ends_with(LAN)).unwrap();
+        std::fs::remove_file(pin).unwrap();
+        let mut thief = open(&scratch, "thief");
+        publish(&mut thief, 1, vec![listener(1, LAN, &[])]);
+        let taken = xdp::attached(&net.gateway, LAN);
+
+        publish(&mut filter, 2, listeners("198.51.100.66/32"));
+        assert_eq!(reach(&net.client, (PUBLIC_V4, 443)), Reach::Timeout, "revoked");
+        let status = filter.status();
+        assert_eq!(
+            (status.interfaces[0].interface.as_str(), status.interfaces[0].mode),
+            (LAN, Mode::Detached)
+        );
+        assert!(status.warnings[0].contains("not this gateway's"), "{:?}", status.warnings);
+        assert!(filter.refresh());
+        assert_eq!(xdp::attached(&net.gateway, LAN), taken, "never replaced");
+
+        publish(&mut thief, 2, Vec::new());
+        harness::wait::until("the filter to be put back", std::time::Duration::from_secs(10), || {
+            filter.refresh();
+            (filter.status().interfaces[0].mode == Mode::Native).then_some(())
+        });
+        assert!(xdp::attached(&net.gateway, LAN).is_some());
+        assert!(!filter.refresh());
     });
 }
 

@@ -4,7 +4,9 @@
 //! - `change`: attaching, swapping generations, counters, events, what a refused or abandoned change leaves;
 //! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
+//! - `privileges`: the daemon after it gave up root.
 mod adopt;
 mod change;
 mod interface;
 mod policy;
+mod privileges;

@@ -13,12 +13,13 @@ use std::{
 use super::{
     Config,
     attach::{self, Attachment},
-    counters,
+    counters::Fresh,
+    events,
     load::{Program, refuse_foreign, refuse_map},
     netlink::{self, Link},
     object::Object,
     pin::Pins,
-    standing::{self, Standing},
+    standing::{self, Standings},
     tables::Tables,
 };
 use crate::{base::Refusal, observe::filter::InterfaceStatus, snapshot::FilterPlan};
@@ -46,6 +47,8 @@ pub(crate) struct Staged {
     needed: BTreeSet<u32>,
     /// Loaded programs that take the place of an earlier daemon's.
     swaps: BTreeMap<u32, Program>,
+    /// Counters that change hands.
+    taken: Fresh,
     placed: Vec<Placed>,
 }
 
@@ -55,7 +58,8 @@ struct Placed {
     interface: String,
     /// Device and VLAN.
     at: Option<(u32, u16)>,
-    guarded: bool,
+    /// Its device should carry the program.
+    wanted: bool,
 }
 
 impl Staged {
@@ -80,6 +84,7 @@ impl Staged {
             fresh: BTreeSet::new(),
             needed: BTreeSet::new(),
             swaps: BTreeMap::new(),
+            taken: Fresh::default(),
             placed: Vec::new(),
         })
     }
@@ -128,10 +133,11 @@ impl Kernel {
         links: &[Link],
         required: bool,
     ) -> Result<Staged, Refusal> {
-        let mut standings = standing::resolve_all(plan, before, links, required)?;
+        let mut standings = Standings::resolve(plan, before, links, required)?;
         self.drop_lost(links);
-        let mut programs = self.load(&mut standings, required)?;
-        let number = self.write(plan, before, &standings)?;
+        let mut programs = self.load(&mut standings)?;
+        let (unused, taken) = before.map(|before| Fresh::of(before, plan)).unwrap_or_default();
+        let number = self.write(plan, &standings, &unused)?;
         let mut staged = Staged {
             plan: plan.clone(),
             number,
@@ -139,28 +145,23 @@ impl Kernel {
             fresh: BTreeSet::new(),
             needed: BTreeSet::new(),
             swaps: BTreeMap::new(),
+            taken,
             placed: Vec::new(),
         };
-        if let Err(refusal) = self.attach(&mut programs, &mut standings, &mut staged.fresh, required) {
+        if let Err(refusal) = self.attach(&mut programs, &mut standings, &mut staged.fresh) {
             self.abandon(&staged);
             return Err(refusal);
         }
-        staged.needed = standings
-            .iter()
-            .filter_map(|(_, standing)| standing.guarded())
-            .map(|target| target.ifindex)
-            .collect();
-        staged.swaps = programs;
-        staged.interfaces =
-            standings.iter().map(|(name, standing)| standing.status(name, plan.generation)).collect();
-        staged.placed = standings
-            .into_iter()
-            .map(|(interface, standing)| Placed {
-                interface,
+        for (interface, standing) in &standings.all {
+            staged.needed.extend(standing.guarded().map(|target| target.ifindex));
+            staged.interfaces.push(standing.status(interface, plan.generation));
+            staged.placed.push(Placed {
+                interface: interface.clone(),
                 at: standing.place(),
-                guarded: standing.guarded().is_some(),
-            })
-            .collect();
+                wanted: standing.wanted(),
+            });
+        }
+        staged.swaps = programs;
         Ok(staged)
     }
 
@@ -180,34 +181,28 @@ impl Kernel {
     }
 
     /// Opens the tables and loads a program for every device that has none of this daemon's.
-    fn load(
-        &mut self,
-        standings: &mut [(String, Standing)],
-        required: bool,
-    ) -> Result<BTreeMap<u32, Program>, Refusal> {
-        let mut programs = BTreeMap::new();
+    fn load(&mut self, standings: &mut Standings<'_>) -> Result<BTreeMap<u32, Program>, Refusal> {
         let object =
             self.object.as_ref().ok_or_else(|| Refusal::new("filter_object", "no object was opened"))?;
         if self.tables.is_none() {
-            self.tables = Some(Tables::open(object, &self.pins)?);
+            let tables = self.tables.insert(Tables::open(object, &self.pins)?);
+            if let Err(error) = events::refill(tables) {
+                tracing::debug!(%error, "the budget of drop events was not filled");
+            }
         }
-        for (_, standing) in standings {
-            let Some(target) = standing.guarded() else { continue };
+        let mut programs = BTreeMap::new();
+        standings.try_each(|target| {
             let attached = self.attachments.iter().find(|attachment| attachment.ifindex == target.ifindex);
             if attached.is_some_and(|attachment| attachment.current) || programs.contains_key(&target.ifindex)
             {
-                continue;
+                return Ok(());
             }
-            let loaded = match target.programs.first().filter(|_| attached.is_none()) {
-                Some(foreign) => Err(refuse_foreign(target, *foreign)),
-                None => Program::load(object, &self.pins, target.ifindex),
-            };
-            match loaded {
-                Ok(program) => drop(programs.insert(target.ifindex, program)),
-                Err(refusal) if required => return Err(refusal),
-                Err(refusal) => standing.give_up(refusal),
+            if let Some(foreign) = target.programs.first().filter(|_| attached.is_none()) {
+                return Err(refuse_foreign(target, *foreign));
             }
-        }
+            programs.insert(target.ifindex, Program::load(object, &self.pins, target.ifindex)?);
+            Ok(())
+        })?;
         Ok(programs)
     }
 
@@ -215,56 +210,51 @@ impl Kernel {
     fn write(
         &mut self,
         plan: &FilterPlan,
-        before: Option<&FilterPlan>,
-        standings: &[(String, Standing)],
+        standings: &Standings<'_>,
+        unused: &Fresh,
     ) -> Result<u32, Refusal> {
         let tables =
             self.tables.as_mut().ok_or_else(|| Refusal::new("filter_tables", "the tables are not open"))?;
         let live = tables.live();
         let low32 = plan.generation.low32();
         let number = if low32 == live.number { low32 ^ (1 << 31) } else { low32 };
-        let written =
-            standing::tables(plan, standings, number).and_then(|next| tables.stage(&next, 1 - live.bank));
-        let zeroed = written.and_then(|()| match before {
-            Some(before) => {
-                counters::zero_new(tables, before, plan).map_err(|error| refuse_map("written", &error))
-            }
-            // At start the counters go on where an earlier daemon left them.
-            None => Ok(()),
-        });
-        if zeroed.is_err() {
+        let written = standing::tables(plan, &standings.all, number)
+            .and_then(|next| tables.stage(&next, 1 - live.bank))
+            .and_then(|()| unused.zero(tables).map_err(|error| refuse_map("written", &error)));
+        if written.is_err() {
             forget(tables);
         }
-        zeroed.map(|()| number)
+        written.map(|()| number)
     }
 
     /// Attaches the loaded programs whose devices have none; what remains in `programs` replaces older ones at commit.
     fn attach(
         &mut self,
         programs: &mut BTreeMap<u32, Program>,
-        standings: &mut [(String, Standing)],
+        standings: &mut Standings<'_>,
         fresh: &mut BTreeSet<u32>,
-        required: bool,
     ) -> Result<(), Refusal> {
-        for (_, standing) in standings {
-            let Some(target) = standing.guarded().cloned() else { continue };
+        let mut failed: BTreeMap<u32, Refusal> = BTreeMap::new();
+        standings.try_each(|target| {
             if self.attachments.iter().any(|attachment| attachment.ifindex == target.ifindex) {
-                continue;
+                return Ok(());
             }
-            let Some(mut program) = programs.remove(&target.ifindex) else { continue };
-            match Attachment::create(&mut program, &target, &self.pins) {
+            // Another interface on the same device fails alike.
+            let Some(mut program) = programs.remove(&target.ifindex) else {
+                return failed.get(&target.ifindex).cloned().map_or(Ok(()), Err);
+            };
+            match Attachment::create(&mut program, target, &self.pins) {
                 Ok(attachment) => {
                     fresh.insert(target.ifindex);
                     self.attachments.push(attachment);
+                    Ok(())
                 }
-                Err(failure) if required => return Err(failure.into_refusal()),
-                Err(failure) => {
-                    // The next interface on the same device fails in the same way and needs no program to say so.
-                    standing.give_up(failure.into_refusal());
+                Err(refusal) => {
+                    failed.insert(target.ifindex, refusal.clone());
+                    Err(refusal)
                 }
             }
-        }
-        Ok(())
+        })
     }
 
     /// Makes a staged change live.
@@ -276,6 +266,9 @@ impl Kernel {
         if let Err(refusal) = tables.publish() {
             self.abandon(staged);
             return Err(refusal);
+        }
+        if let Err(error) = staged.taken.zero(tables) {
+            tracing::warn!(%error, "counters that changed hands were not set to 0");
         }
         let mut failed = None;
         for attachment in &mut self.attachments {
@@ -343,10 +336,10 @@ impl Kernel {
                     .iter()
                     .any(|attachment| attachment.ifindex == ifindex && attachment.stands(links))
             });
-            if placed.guarded && !(stands && now == placed.at) {
+            if placed.wanted && !(stands && now == placed.at) {
                 lost.push(placed.interface.clone());
             }
-            moved |= now.is_some() && (now != placed.at || placed.guarded && !stands);
+            moved |= now.is_some() && (now != placed.at || placed.wanted && !stands);
         }
         (lost, moved)
     }

@@ -3,7 +3,7 @@
 //! An attachment is its pin: the file holds the link, so the filter stays on whatever becomes of this process, and
 //! nothing here has to be kept open. Whether it still stands is asked of the interface: the link's program is on it.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, thread, time::Duration};
 
 use aya::programs::{
     links::{FdLink, PinnedLink},
@@ -13,8 +13,8 @@ use aya::programs::{
 use super::{
     ethtool,
     interface::Target,
-    load::{AttachFailure, Program, chain, refuse_attach, refuse_link},
-    netlink::Link,
+    load::{Program, chain, refuse_attach, refuse_link},
+    netlink::{self, Link},
     pin::{Pins, namespace},
 };
 use crate::base::Refusal;
@@ -35,12 +35,12 @@ impl Attachment {
     ///
     /// # Errors
     /// The driver or the kernel does not take it; nothing is attached.
-    pub(crate) fn create(program: &mut Program, target: &Target, pins: &Pins) -> Result<Self, AttachFailure> {
+    pub(crate) fn create(program: &mut Program, target: &Target, pins: &Pins) -> Result<Self, Refusal> {
         let driver = ethtool::driver(&target.device);
         let refuse = |error| refuse_attach(target, driver.as_deref(), &error);
         let other = |why: String| {
             let text = format!("the filter's link on {} cannot be pinned: {why}", target.device);
-            AttachFailure::Other(Refusal::new("filter_pin", text))
+            Refusal::new("filter_pin", text)
         };
         let pin = pins.link(&target.device).map_err(|error| other(error.to_string()))?;
         match fs::remove_file(&pin) {
@@ -96,14 +96,32 @@ impl Attachment {
             && self.pin.exists()
     }
 
-    /// Takes the program off.
+    /// Takes the program off, and returns when it is off.
     pub(crate) fn detach(self) {
         match fs::remove_file(&self.pin) {
-            Ok(()) => tracing::info!(device = self.device, "filter detached"),
+            Ok(()) => {
+                await_release(self.ifindex, self.program);
+                tracing::info!(device = self.device, "filter detached");
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(device = self.device, %error, "filter not detached"),
         }
     }
+}
+
+/// The kernel releases the link of a removed pin from a work queue, some milliseconds later. Until then the device is
+/// taken, and the next attach would find a program that seems to be somebody else's.
+fn await_release(ifindex: u32, program: u32) {
+    for _ in 0..100 {
+        let there = netlink::links().is_ok_and(|links| {
+            links.iter().any(|link| link.index == ifindex && link.programs.contains(&program))
+        });
+        if !there {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    tracing::warn!(ifindex, program, "the program is still on its device: another process holds its link");
 }
 
 /// What earlier daemons attached in this namespace. Pins whose device is gone are removed.

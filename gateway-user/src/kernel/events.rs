@@ -69,7 +69,8 @@ impl DropLog {
                 .generations
                 .iter()
                 .find(|(known, _)| *known == number)
-                .map_or(Generation(u64::from(number)), |(_, generation)| *generation),
+                // The highest bit only tells two tables of one generation apart.
+                .map_or(Generation(u64::from(number & !(1 << 31))), |(_, generation)| *generation),
             interface: names
                 .devices
                 .iter()

@@ -1,6 +1,9 @@
 //! The filter as the rest of the daemon sees it: a subscriber of snapshots, a source of reports, a few upkeep calls.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Config, FilterMode,
@@ -32,7 +35,12 @@ pub struct Filter {
     numbers: Vec<(u32, Generation)>,
     interfaces: Vec<InterfaceStatus>,
     drops: DropLog,
+    /// While an interface cannot be guarded again: when to try next, and the pause after that.
+    retry: Option<(Instant, Duration)>,
 }
+
+/// First and longest pause between attempts to guard an interface again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 impl Filter {
     /// Takes the pin directory's lock and finds what an earlier daemon left. Changes nothing that filters.
@@ -67,6 +75,7 @@ impl Filter {
             numbers: Vec::new(),
             interfaces: Vec::new(),
             drops: DropLog::default(),
+            retry: None,
         })
     }
 
@@ -123,16 +132,20 @@ impl Filter {
                 status.detail = Some("the interface or its program is gone".to_owned());
             }
         }
-        if !moved {
+        if !moved || self.retry.is_some_and(|(due, _)| clock::now() < due) {
             return !lost.is_empty();
         }
         match self.prepare(&plan, &links).and_then(|()| self.commit()) {
             Ok(()) => tracing::info!("the filter follows a change of interfaces"),
             Err(refusal) => {
                 self.abandon();
-                tracing::warn!(%refusal, "the filter could not follow a change of interfaces");
+                tracing::error!(%refusal, "the filter could not follow a change of interfaces");
             }
         }
+        let failed =
+            self.interfaces.iter().any(|status| status.mode == Mode::Detached && status.ifindex != 0);
+        let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
+        self.retry = failed.then(|| (clock::now() + pause, pause));
         true
     }
 

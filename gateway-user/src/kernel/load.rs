@@ -76,21 +76,6 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, entry: &str) -> Result<&'a mut Xdp, ProgramError>
 
 // === refusals ===
 
-/// Why an attach failed, as far as the caller has to tell cases apart.
-pub(crate) enum AttachFailure {
-    /// The driver has no native XDP.
-    NoNative(Refusal),
-    Other(Refusal),
-}
-
-impl AttachFailure {
-    pub(crate) fn into_refusal(self) -> Refusal {
-        match self {
-            Self::NoNative(refusal) | Self::Other(refusal) => refusal,
-        }
-    }
-}
-
 fn refuse_load(why: impl std::fmt::Display) -> Refusal {
     Refusal::new("filter_load", format_args!("the filter program cannot be loaded: {why}"))
 }
@@ -115,7 +100,10 @@ pub(crate) fn refuse_map(what: &str, error: &MapError) -> Refusal {
         Refusal::new("filter_tables", format_args!("the filter's tables cannot be {what}: {}", chain(error)));
     match errno(error) {
         Some(libc::EPERM | libc::EACCES) => refusal.remedy(CAPABILITIES),
-        Some(libc::ENOMEM | libc::E2BIG) => refusal.remedy("free memory, or raise the memory limit of the service (kernels before 5.11 count maps against RLIMIT_MEMLOCK)"),
+        Some(libc::ENOMEM | libc::E2BIG) => refusal.remedy(
+            "free memory, or raise the memory limit of the service (kernels before 5.11 count maps against \
+             RLIMIT_MEMLOCK)",
+        ),
         _ => refusal,
     }
 }
@@ -136,14 +124,16 @@ fn refuse_program(error: &ProgramError) -> Refusal {
             // The verifier explains itself in the last lines.
             let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
             let last = lines.iter().rev().take(4).rev().copied().collect::<Vec<_>>().join(" / ");
-            refuse_load(format_args!("the verifier refused it ({io_error}): {last}"))
-                .remedy("use kernel 5.15 or newer and report this, with `gateway doctor`; filter = \"auto\" runs without it")
+            refuse_load(format_args!("the verifier refused it ({io_error}): {last}")).remedy(
+                "use kernel 5.15 or newer and report this, with `gateway doctor`; filter = \"auto\" runs \
+                 without it",
+            )
         }
     }
 }
 
 /// Why the program could not be attached to `target`.
-pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &ProgramError) -> AttachFailure {
+pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &ProgramError) -> Refusal {
     let driver = driver.unwrap_or("unknown");
     let refusal = |why: String| {
         Refusal::new(
@@ -155,30 +145,33 @@ pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &Progr
     // aya asks again over netlink after EINVAL, and then says what the driver answered.
     let over_netlink = matches!(error, ProgramError::XdpError(XdpError::NetlinkError(_)));
     let code = errno(error).or(over_netlink.then_some(libc::EINVAL));
-    AttachFailure::Other(match code {
-        Some(libc::EOPNOTSUPP) => {
-            return AttachFailure::NoNative(
-                refusal(format!("its driver ({driver}) has no native XDP"))
-                    .remedy("set filter = \"auto\": the proxy then checks every connection at accept"),
-            );
+    let (device, limit) = (&target.device, single_buffer_mtu(driver));
+    match code {
+        Some(libc::EOPNOTSUPP) => refusal(format!("its driver ({driver}) has no native XDP"))
+            .remedy("set filter = \"auto\": the proxy then checks every connection at accept"),
+        Some(libc::EBUSY | libc::EEXIST) => refusal("another XDP program is there".to_owned()).remedy(
+            format_args!("take it off first (`ip link set dev {device} xdp off`, or stop what owns it)"),
+        ),
+        Some(libc::ERANGE | libc::EMSGSIZE) => {
+            refusal(format!("MTU {} is too large for {driver}", target.mtu)).remedy(format_args!(
+                "`ip link set dev {device} mtu {limit}` (and on the other end of a veth pair)"
+            ))
         }
-        Some(libc::EBUSY | libc::EEXIST) => refusal("another XDP program is there".to_owned())
-            .remedy(format_args!("take it off first (`ip link set dev {} xdp off`, or stop what owns it)", target.device)),
-        Some(libc::ERANGE | libc::EMSGSIZE) => refusal(format!("MTU {} is too large for {driver}", target.mtu))
-            .field("mtu", target.mtu)
-            .remedy(format_args!("`ip link set dev {} mtu {}` (and on the other end of a veth pair)", target.device, single_buffer_mtu(driver))),
-        Some(libc::EPERM | libc::EACCES) => refusal("the kernel does not permit it".to_owned()).remedy(CAPABILITIES),
+        Some(libc::EPERM | libc::EACCES) => {
+            refusal("the kernel does not permit it".to_owned()).remedy(CAPABILITIES)
+        }
         Some(libc::ENODEV) => refusal("it is gone".to_owned()),
-        Some(libc::ENOMEM | libc::ENOSPC) => refusal(format!("{driver} has too few queues or too little memory"))
-            .remedy(format_args!("lower the channels: `ethtool -L {} combined N` with half of the maximum", target.device)),
-        Some(libc::EINVAL) => refusal(chain(error))
-            .remedy(format_args!(
-                "check with `gateway doctor`: MTU at most {}, LRO and GRO_HW off (`ethtool -K {} lro off rx-gro-hw off`), bond mode and hash policy",
-                single_buffer_mtu(driver),
-                target.device
-            )),
+        Some(libc::ENOMEM | libc::ENOSPC) => {
+            refusal(format!("{driver} has too few queues or too little memory")).remedy(format_args!(
+                "lower the channels: `ethtool -L {device} combined N` with half of the maximum"
+            ))
+        }
+        Some(libc::EINVAL) => refusal(chain(error)).remedy(format_args!(
+            "check with `gateway doctor`: MTU at most {limit}, LRO and GRO_HW off \
+             (`ethtool -K {device} lro off rx-gro-hw off`), bond mode and hash policy"
+        )),
         _ => refusal(chain(error)),
-    })
+    }
 }
 
 /// A program of somebody else is on the device; it is never replaced.
@@ -258,7 +251,7 @@ mod tests {
 
     use aya::{programs::ProgramError, sys::SyscallError};
 
-    use super::{AttachFailure, refuse_attach};
+    use super::refuse_attach;
     use crate::kernel::interface::Target;
 
     #[test]
@@ -273,18 +266,16 @@ mod tests {
             hardware: vec!["eth0".to_owned()],
             programs: Vec::new(),
         };
-        for (errno, native, message, remedy) in [
-            (libc::EOPNOTSUPP, false, "no native XDP", "auto"),
-            (libc::EBUSY, true, "another XDP program", "xdp off"),
-            (libc::ERANGE, true, "MTU 9000", "mtu 3506"),
-            (libc::EPERM, true, "not permit", "CAP_BPF"),
-            (libc::ENOMEM, true, "queues", "ethtool -L eth0"),
+        for (errno, message, remedy) in [
+            (libc::EOPNOTSUPP, "no native XDP", "auto"),
+            (libc::EBUSY, "another XDP program", "xdp off"),
+            (libc::ERANGE, "MTU 9000", "mtu 3506"),
+            (libc::EPERM, "not permit", "CAP_BPF"),
+            (libc::ENOMEM, "queues", "ethtool -L eth0"),
         ] {
             let io_error = io::Error::from_raw_os_error(errno);
             let error = ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error });
-            let failure = refuse_attach(&target, Some("virtio_net"), &error);
-            assert_eq!(matches!(failure, AttachFailure::NoNative(_)), !native);
-            let refusal = failure.into_refusal();
+            let refusal = refuse_attach(&target, Some("virtio_net"), &error);
             assert!(refusal.message.contains(message), "{refusal}");
             assert!(refusal.remedy.as_deref().unwrap_or_default().contains(remedy), "{refusal}");
         }

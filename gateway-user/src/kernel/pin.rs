@@ -86,7 +86,11 @@ impl Pins {
     }
 
     fn lock(directory: &Path) -> Result<Self, Refusal> {
-        check_parents(directory)?;
+        // Links on the way are fine if what they lead to is; the directory itself may not be one.
+        let name = directory.file_name().unwrap_or_default();
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        let real = fs::canonicalize(parent).map_err(|error| refuse(directory, &error))?.join(name);
+        check_parents(&real)?;
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)

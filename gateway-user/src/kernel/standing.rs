@@ -22,6 +22,9 @@ pub(crate) enum Standing {
     Guarded(Target),
     /// In the mode `auto`: the check at accept alone, and why.
     Unguarded(Option<Target>, Refusal),
+    /// The filter is required and was there, and now the interface cannot be guarded. Refusing edits for that would
+    /// also refuse revocations elsewhere; the filter is put back as soon as it can be.
+    Lost(Option<Target>, Refusal),
     /// It is not there now; it is guarded when it comes back.
     Absent,
 }
@@ -31,31 +34,57 @@ impl Standing {
     pub(crate) fn guarded(&self) -> Option<&Target> {
         match self {
             Self::Guarded(target) => Some(target),
-            Self::Unguarded(..) | Self::Absent => None,
+            Self::Unguarded(..) | Self::Lost(..) | Self::Absent => None,
         }
+    }
+
+    /// Whether its device should carry the program whenever it is there.
+    pub(crate) fn wanted(&self) -> bool {
+        matches!(self, Self::Guarded(_) | Self::Lost(..))
     }
 
     /// Whether a program on the device sees frames of this interface as the tables describe them.
     fn can_be_told(&self) -> bool {
         match self {
             Self::Guarded(_) | Self::Absent => true,
-            Self::Unguarded(target, _) => target.as_ref().is_some_and(|target| target.vlan == 0),
+            Self::Unguarded(target, _) | Self::Lost(target, _) => {
+                target.as_ref().is_some_and(|target| target.vlan == 0)
+            }
         }
     }
 
     /// Device and VLAN.
     pub(crate) fn place(&self) -> Option<(u32, u16)> {
         match self {
-            Self::Guarded(target) | Self::Unguarded(Some(target), _) => Some((target.ifindex, target.vlan)),
-            Self::Unguarded(None, _) | Self::Absent => None,
+            Self::Guarded(target) | Self::Unguarded(Some(target), _) | Self::Lost(Some(target), _) => {
+                Some((target.ifindex, target.vlan))
+            }
+            Self::Unguarded(None, _) | Self::Lost(None, _) | Self::Absent => None,
         }
     }
 
-    /// Leaves the interface to the check at accept.
-    pub(crate) fn give_up(&mut self, refusal: Refusal) {
-        tracing::warn!(%refusal, "connections of this interface are checked at accept only");
+    /// Names where an interface is that is not guarded.
+    fn at(self, target: Option<Target>) -> Self {
+        match self {
+            Self::Unguarded(_, refusal) => Self::Unguarded(target, refusal),
+            Self::Lost(_, refusal) => Self::Lost(target, refusal),
+            Self::Guarded(_) | Self::Absent => self,
+        }
+    }
+
+    /// Goes on without the program on this interface.
+    fn give_up(&mut self, refusal: Refusal, demand: Demand) {
         let target = self.guarded().cloned();
-        *self = Self::Unguarded(target, refusal);
+        *self = match demand {
+            Demand::Hope => {
+                tracing::warn!(%refusal, "connections of this interface are checked at accept only");
+                Self::Unguarded(target, refusal)
+            }
+            Demand::Keep | Demand::Insist => {
+                tracing::error!(%refusal, "the filter is not on this interface");
+                Self::Lost(target, refusal)
+            }
+        };
     }
 
     /// What status says of the interface named `interface`.
@@ -63,6 +92,7 @@ impl Standing {
         let (target, mode, detail) = match self {
             Self::Guarded(target) => (Some(target), Mode::Native, None),
             Self::Unguarded(target, refusal) => (target.as_ref(), Mode::Accept, Some(refusal.to_string())),
+            Self::Lost(target, refusal) => (target.as_ref(), Mode::Detached, Some(refusal.to_string())),
             Self::Absent => (None, Mode::Detached, Some("there is no such interface now".to_owned())),
         };
         InterfaceStatus {
@@ -82,33 +112,83 @@ pub(crate) fn interfaces(plan: &FilterPlan) -> BTreeSet<&str> {
     plan.listeners.iter().map(|listener| listener.interface.as_str()).collect()
 }
 
-/// Resolves every interface of `plan`.
-///
-/// # Errors
-/// A new listener names an interface that does not exist; or, if the filter is `required`, one cannot be guarded.
-pub(crate) fn resolve_all(
-    plan: &FilterPlan,
-    before: Option<&FilterPlan>,
-    links: &[Link],
+/// What follows when an interface cannot be guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// The mode `auto`: the check at accept is enough.
+    Hope,
+    /// Required, and the interface was part of the policy before: the policy goes on without it.
+    Keep,
+    /// Required, and new: the change is refused.
+    Insist,
+}
+
+/// The interfaces of a plan that is staged, and what is demanded of them.
+pub(crate) struct Standings<'a> {
+    before: Option<&'a FilterPlan>,
     required: bool,
-) -> Result<Vec<(String, Standing)>, Refusal> {
-    let mut standings = Vec::new();
-    for interface in interfaces(plan) {
-        let standing = match resolve(interface, links).and_then(|target| target.map(guardable).transpose()) {
-            Ok(Some(target)) => Standing::Guarded(target),
-            Ok(None) => {
-                may_be_absent(interface, before, links)?;
-                Standing::Absent
-            }
-            Err(refusal) if required => return Err(refusal),
-            Err(refusal) => {
-                let target = resolve(interface, links).ok().flatten();
-                Standing::Unguarded(target, refusal)
-            }
-        };
-        standings.push((interface.to_owned(), standing));
+    pub(crate) all: Vec<(String, Standing)>,
+}
+
+impl<'a> Standings<'a> {
+    /// Resolves every interface of `plan`. `before` is the plan in force, `None` at start.
+    ///
+    /// # Errors
+    /// A new listener names an interface that does not exist; or, if the filter is `required`, one cannot be guarded.
+    pub(crate) fn resolve(
+        plan: &FilterPlan,
+        before: Option<&'a FilterPlan>,
+        links: &[Link],
+        required: bool,
+    ) -> Result<Self, Refusal> {
+        let mut standings = Self { before, required, all: Vec::new() };
+        for interface in interfaces(plan) {
+            let standing =
+                match resolve(interface, links).and_then(|target| target.map(guardable).transpose()) {
+                    Ok(Some(target)) => Standing::Guarded(target),
+                    Ok(None) => {
+                        may_be_absent(interface, before, links)?;
+                        Standing::Absent
+                    }
+                    Err(refusal) if standings.demand(interface) == Demand::Insist => return Err(refusal),
+                    Err(refusal) => {
+                        let mut standing = Standing::Absent;
+                        standing.give_up(refusal, standings.demand(interface));
+                        standing.at(resolve(interface, links).ok().flatten())
+                    }
+                };
+            standings.all.push((interface.to_owned(), standing));
+        }
+        Ok(standings)
     }
-    Ok(standings)
+
+    fn demand(&self, interface: &str) -> Demand {
+        match self.before {
+            _ if !self.required => Demand::Hope,
+            Some(before) if interfaces(before).contains(interface) => Demand::Keep,
+            _ => Demand::Insist,
+        }
+    }
+
+    /// Goes over the interfaces that can be guarded; where `work` fails, the demand decides what follows.
+    ///
+    /// # Errors
+    /// The filter is required on an interface that is new.
+    pub(crate) fn try_each(
+        &mut self,
+        mut work: impl FnMut(&Target) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let demands: Vec<Demand> = self.all.iter().map(|(interface, _)| self.demand(interface)).collect();
+        for ((_, standing), demand) in self.all.iter_mut().zip(demands) {
+            let Some(target) = standing.guarded() else { continue };
+            match work(target) {
+                Ok(()) => {}
+                Err(refusal) if demand == Demand::Insist => return Err(refusal),
+                Err(refusal) => standing.give_up(refusal, demand),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a native program on the target's device would see of its packets.

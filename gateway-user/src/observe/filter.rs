@@ -77,7 +77,7 @@ pub struct EntryCount {
 pub struct FilterStatus {
     /// What the settings ask for: `required`, `auto` or `off`.
     pub wanted: &'static str,
-    /// Low 32 bits of the generation's number in the kernel tables.
+    /// The generation in force.
     pub generation: Generation,
     pub interfaces: Vec<InterfaceStatus>,
     /// Why parts of the filter are not in the kernel, one sentence each.
