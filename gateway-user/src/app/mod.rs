@@ -52,8 +52,7 @@ pub fn doctor(settings: &Settings, interface: Option<&str>, json: bool) -> anyho
 /// # Errors
 /// A daemon runs, or a pin could not be removed.
 pub fn detach(settings: &Settings, interface: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let _ = interface;
-    let done = kernel::detach(&settings.pin_dir)?;
+    let done = kernel::detach(&settings.pin_dir, interface)?;
     if json {
         cli::print_json(
             &json!({ "changed": !done.devices.is_empty() || done.layouts > 0, "detached": done }),
