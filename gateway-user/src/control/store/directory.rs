@@ -76,7 +76,7 @@ impl Directory {
     pub(super) fn open_store(&self, file: &Path) -> Result<File, Fault> {
         let handle = OpenOptions::new().read(true).write(true).open(file).map_err(Fault::Io)?;
         let metadata = handle.metadata().map_err(Fault::Io)?;
-        guard(file, &metadata, self.owner, 0o600).map_err(|refusal| Fault::Other(refusal.to_string()))?;
+        guard(file, &metadata, self.owner, 0o600).map_err(|refusal| Fault::Refused(Box::new(refusal)))?;
         if metadata.len() == 0 {
             // redb would take an empty file for a new database; ours is never empty.
             return Err(Fault::corrupt("it is empty"));

@@ -1,10 +1,12 @@
 //! What can go wrong with the store, in the operator's words.
 
 use std::{
+    cell::Cell,
     fmt::Display,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Once,
 };
 
 use crate::base::Refusal;
@@ -19,12 +21,33 @@ pub(super) enum Fault {
     Newer(u32),
     /// The file that was there at start is not there any more.
     Gone,
+    /// Said already in full.
+    Refused(Box<Refusal>),
     Other(String),
 }
 
-/// Runs `work`; redb panics on some damaged files, and that must not end the daemon without a word.
+thread_local! {
+    /// Whether a panic of this thread is redb's about a damaged file, which becomes a refusal.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`; redb panics on some damaged files, and that must neither end the daemon nor fill the operator's screen.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Fault::corrupt("its pages make no sense")))
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if EXPECTED.get() {
+                tracing::debug!(%info, "the store's file makes no sense");
+            } else {
+                loud(info);
+            }
+        }));
+    });
+    EXPECTED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    EXPECTED.set(false);
+    result.unwrap_or_else(|_| Err(Fault::corrupt("its pages make no sense")))
 }
 
 // === impl Fault ===
@@ -58,6 +81,15 @@ impl Fault {
         Self::Other(error.to_string())
     }
 
+    /// The fault of a copy in memory: what cannot be read there is damage, never the disk.
+    pub(super) fn of_copy(self) -> Self {
+        match self {
+            Self::Io(error) => Self::Corrupt(error.to_string()),
+            Self::Other(what) => Self::Corrupt(what),
+            Self::Corrupt(_) | Self::Held | Self::Newer(_) | Self::Gone | Self::Refused(_) => self,
+        }
+    }
+
     pub(super) fn corrupt(what: impl Display) -> Self {
         Self::Corrupt(what.to_string())
     }
@@ -74,6 +106,7 @@ impl Fault {
                     ))
             }
             Self::Held => held(file, None),
+            Self::Refused(refusal) => *refusal,
             Self::Newer(version) => {
                 Refusal::new("newer_state", "the store was written by another version of the gateway")
                     .field("file", file.display())

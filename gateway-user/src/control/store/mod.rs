@@ -230,6 +230,7 @@ impl Store {
             let copy = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(copy);
             load(&copy.map_err(Fault::new)?).map(drop)
         })
+        .map_err(Fault::of_copy)
     }
 
     fn open_database(&mut self, file: &Path) -> Result<Database, Fault> {
@@ -249,7 +250,8 @@ impl Store {
             let mut out = Vec::new();
             for item in table.iter().map_err(Fault::new)?.rev() {
                 let (generation, bytes) = item.map_err(Fault::new)?;
-                let entry: HistoryRow = row::decode("history", bytes.value())?;
+                // `document` refuses a damaged row by name; the list goes on without it.
+                let Ok(entry) = row::decode::<HistoryRow>("history", bytes.value()) else { continue };
                 out.push(HistoryView {
                     generation: Generation(generation.value()),
                     time: entry.time,
@@ -457,6 +459,10 @@ fn load(database: &Database) -> Result<(Saved, BTreeMap<u64, usize>), Fault> {
     let table = transaction.open_table(HISTORY).map_err(Fault::new)?;
     for item in table.iter().map_err(Fault::new)? {
         let (generation, bytes) = item.map_err(Fault::new)?;
+        // The past is no reason not to serve the present.
+        if row::open("history", bytes.value()).is_err() {
+            tracing::error!(generation = generation.value(), "this row of the history is damaged");
+        }
         history.insert(generation.value(), bytes.value().len());
     }
     let pending = head.pending.map(|pending| Pending { keys, ..pending });

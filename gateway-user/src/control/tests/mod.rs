@@ -4,6 +4,7 @@ mod documents;
 mod failures;
 mod history;
 mod simulation;
+mod storage;
 pub(crate) mod world;
 
 use std::time::Duration;
