@@ -144,7 +144,8 @@ fn a_listener_is_checked_field_by_field() {
     let base = "name='a'\nexposure='public'\ninterface='eth0'\naddress=['192.0.2.1']\n";
     let good: Listener = from_toml(base).unwrap();
     good.validate().unwrap();
-    let cases: [(&str, fn(&mut Listener)); 8] = [
+    type Spoil = fn(&mut Listener);
+    let cases: [(&str, Spoil); 8] = [
         ("exposure", |one| one.exposure = Exposure::Vpc),
         ("interface", |one| one.interface = "a/b".to_owned()),
         ("interface", |one| one.interface = "x".repeat(16)),
