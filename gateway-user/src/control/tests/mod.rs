@@ -3,6 +3,7 @@
 mod documents;
 mod failures;
 mod history;
+mod identity;
 mod simulation;
 mod storage;
 pub(crate) mod world;
