@@ -20,17 +20,9 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// Per-CPU state of event sampling. Userspace refills `budget`; the program spends it and counts what it left out.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sampling {
-    /// Events that may still be sent before the next refill.
-    pub budget: u64,
-    /// Drops seen; without budget every 1024th is sent all the same.
-    pub seen: u64,
-    /// Events that found the ring buffer full.
-    pub lost: u64,
-}
+/// Mask of event sampling: a drop is sent when the packets of its counter on this CPU have none of these bits. The
+/// program puts this one in force when the ring buffer is full; userspace lowers it to 0, every drop, when few come.
+pub const SAMPLE_FLOOD: u32 = 1023;
 
 /// Index of the counter of `reason` at `listener`.
 #[must_use]
@@ -49,6 +41,4 @@ mod pod {
     #![expect(unsafe_code, reason = "aya moves these types in and out of maps as bytes")]
     // SAFETY: repr(C), integers only, no padding (asserted in `layout`), valid for every bit pattern.
     unsafe impl aya::Pod for super::Counter {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Sampling {}
 }

@@ -7,12 +7,10 @@
 //! stay in registers.
 
 use crate::{
+    family::Comparable,
     packet::{Family, Kind, MAX_TAGS, Packet, halves},
     reason::Reason,
-    table::{
-        CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ADDR4, SLOT_ADDR6, SLOT_ANY4, SLOT_ANY6,
-        SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
-    },
+    table::{CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ECHO_ALL, SLOT_OPEN, SLOT_SILENT, Slot},
 };
 
 /// The tables of one generation.
@@ -50,6 +48,23 @@ impl Verdict {
     pub const NOT_LISTENER: Self = Self::new(Reason::NotListener, 0);
     const TABLE_MISSING: Self = Self::new(Reason::TableMissing, 0);
 
+    /// The verdict in one word that a function of the XDP program can return.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        (self.listener as u64) << 32 | (self.entry as u64) << 8 | self.reason as u64
+    }
+
+    /// Takes what [`Self::word`] gave.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let reason = match Reason::from_number(word as u8) {
+            Some(reason) => reason,
+            None => Reason::TableMissing,
+        };
+        Self { reason, listener: (word >> 32) as u32, entry: (word >> 8) as u8 }
+    }
+
     /// Counter position of the allowlist entry that matched.
     #[inline(always)]
     #[must_use]
@@ -85,66 +100,126 @@ impl<'t> Found<'t> {
     const fn here(slot: Option<&'t Slot>) -> Self {
         Self { here: slot, elsewhere: MISSING }
     }
+
+    /// The verdict where no endpoint of this interface and VLAN matched.
+    #[inline(always)]
+    const fn verdict(self, kind: Kind) -> Verdict {
+        let reason = match kind {
+            Kind::LaterFragment => Reason::Fragment,
+            Kind::Truncated => Reason::Truncated,
+            Kind::ExtChain => Reason::ExtChain,
+            Kind::Tcp | Kind::TcpFragment | Kind::Echo | Kind::VlanDepth | Kind::Other => {
+                Reason::WrongInterface
+            }
+        };
+        match self.elsewhere {
+            NOBODY => Verdict::NOT_LISTENER,
+            MISSING => Verdict::TABLE_MISSING,
+            listener => Verdict::new(reason, listener),
+        }
+    }
 }
 
 /// Decides about `packet`, which came in on `interface`.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, interface: u32, packet: &Packet) -> Verdict {
-    let found = match packet.kind {
+    match packet.kind {
         Kind::Other => return Verdict::NOT_LISTENER,
         Kind::VlanDepth => return Verdict::new(Reason::VlanDepth, 0),
+        Kind::Tcp
+        | Kind::TcpFragment
+        | Kind::LaterFragment
+        | Kind::Echo
+        | Kind::Truncated
+        | Kind::ExtChain => {}
+    }
+    match packet.family {
+        Family::V4 => decide_for(tables, interface, packet, packet.destination[0], packet.source[0]),
+        Family::V6 => {
+            decide_for(tables, interface, packet, halves(&packet.destination), halves(&packet.source))
+        }
+    }
+}
+
+/// Decides about a TCP segment that is no fragment and has at most [`MAX_TAGS`] tags: what [`decide`] does for such a
+/// packet, in a form that reads of the frame no more than it must. `word` is the port's; source and flags are asked
+/// for when the listener is found.
+///
+/// `None`: the port's endpoints are in the endpoint table, and [`decide`] has to look.
+#[inline(always)]
+pub fn decide_segment<T: Tables, A: Comparable>(
+    tables: &T,
+    interface: u32,
+    word: u32,
+    vlan: u16,
+    destination: A,
+    source: impl FnOnce() -> A,
+    syn: impl FnOnce() -> bool,
+) -> Option<Verdict> {
+    if word == HASHED {
+        return None;
+    }
+    let found = follow(tables, interface, vlan, destination, word);
+    Some(match found.here {
+        Some(slot) => judge_segment(slot, source(), syn),
+        None => found.verdict(Kind::Tcp),
+    })
+}
+
+#[inline(always)]
+fn decide_for<T: Tables, A: Comparable>(
+    tables: &T,
+    interface: u32,
+    packet: &Packet,
+    destination: A,
+    source: A,
+) -> Verdict {
+    let found = match packet.kind {
         Kind::Tcp | Kind::TcpFragment => match tables.port(packet.port) {
             // Traffic for nobody leaves here, before it has cost anything. No port table is no policy: the daemon
             // attaches the program only after it has filled the tables.
             None | Some(0) => return Verdict::NOT_LISTENER,
             Some(HASHED) => look_up(tables, interface, packet, packet.port),
-            Some(head) => follow(tables, interface, packet, head),
+            Some(head) => follow(tables, interface, packet.vlan, destination, head),
         },
         Kind::LaterFragment => marker(tables, packet, 0),
-        Kind::Echo | Kind::Truncated | Kind::ExtChain => look_up(tables, interface, packet, 0),
+        Kind::Echo | Kind::Truncated | Kind::ExtChain | Kind::VlanDepth | Kind::Other => {
+            look_up(tables, interface, packet, 0)
+        }
     };
-    let Some(slot) = found.here else {
-        return match found.elsewhere {
-            NOBODY => Verdict::NOT_LISTENER,
-            MISSING => Verdict::TABLE_MISSING,
-            listener => Verdict::new(unreachable_reason(packet.kind), listener),
-        };
-    };
+    let Some(slot) = found.here else { return found.verdict(packet.kind) };
     if packet.tags > MAX_TAGS {
         return Verdict::new(Reason::VlanDepth, slot.listener);
     }
     match packet.kind {
-        Kind::Tcp => judge_segment(slot, packet),
-        Kind::Echo => judge_echo(slot, packet),
+        Kind::Tcp => judge_segment(slot, source, || packet.syn),
+        Kind::Echo => judge_echo(slot, source),
         Kind::Truncated => Verdict::new(Reason::Truncated, slot.listener),
         Kind::ExtChain => Verdict::new(Reason::ExtChain, slot.listener),
-        _ => Verdict::new(Reason::Fragment, slot.listener),
-    }
-}
-
-/// The reason of a drop where no endpoint of this interface matched.
-#[inline(always)]
-const fn unreachable_reason(kind: Kind) -> Reason {
-    match kind {
-        Kind::LaterFragment => Reason::Fragment,
-        Kind::Truncated => Reason::Truncated,
-        Kind::ExtChain => Reason::ExtChain,
-        Kind::Tcp | Kind::TcpFragment | Kind::Echo | Kind::VlanDepth | Kind::Other => Reason::WrongInterface,
+        Kind::TcpFragment | Kind::LaterFragment | Kind::VlanDepth | Kind::Other => {
+            Verdict::new(Reason::Fragment, slot.listener)
+        }
     }
 }
 
 /// Compares the slots of a port's chain in line. The chain is ordered: exact addresses before wildcards, endpoints
 /// with a VLAN before those without, so the first match is the most specific one.
 #[inline(always)]
-fn follow<'t, T: Tables>(tables: &'t T, interface: u32, packet: &Packet, head: u32) -> Found<'t> {
+fn follow<T: Tables, A: Comparable>(
+    tables: &T,
+    interface: u32,
+    vlan: u16,
+    destination: A,
+    head: u32,
+) -> Found<'_> {
     let mut number = head;
     let mut elsewhere = NOBODY;
     for _ in 0..CHAIN_MAX {
         let Some(slot) = tables.slot(number) else { return Found::elsewhere(MISSING) };
-        let exact = is_address(slot, packet);
-        let here = slot.ifindex == interface && (slot.vlan == 0 || slot.vlan == packet.vlan as u32);
+        let exact = slot.flags & A::ADDRESS != 0 && destination.is_at(slot);
+        let here = slot.ifindex == interface && (slot.vlan == 0 || slot.vlan == vlan as u32);
         if here {
-            if exact || is_wildcard(slot, packet.family) {
+            if exact || slot.flags & A::ANY != 0 {
                 return Found::here(Some(slot));
             }
         } else if exact && elsewhere == NOBODY {
@@ -157,26 +232,6 @@ fn follow<'t, T: Tables>(tables: &'t T, interface: u32, packet: &Packet, head: u
         }
     }
     Found::elsewhere(elsewhere)
-}
-
-#[inline(always)]
-fn is_address(slot: &Slot, packet: &Packet) -> bool {
-    match packet.family {
-        Family::V4 => slot.flags & SLOT_ADDR4 != 0 && slot.addr4 == packet.destination[0],
-        Family::V6 => {
-            let [first, second] = halves(&packet.destination);
-            slot.flags & SLOT_ADDR6 != 0 && slot.addr6[0] == first && slot.addr6[1] == second
-        }
-    }
-}
-
-#[inline(always)]
-fn is_wildcard(slot: &Slot, family: Family) -> bool {
-    let any = match family {
-        Family::V4 => SLOT_ANY4,
-        Family::V6 => SLOT_ANY6,
-    };
-    slot.flags & any != 0
 }
 
 /// Looks `packet`'s destination up in the endpoint table, in the order that [`follow`]'s chain has.
@@ -217,20 +272,18 @@ fn marker<'t, T: Tables>(tables: &'t T, packet: &Packet, port: u16) -> Found<'t>
 
 /// A TCP segment to an endpoint of a listener.
 #[inline(always)]
-fn judge_segment(slot: &Slot, packet: &Packet) -> Verdict {
-    if slot.flags & SLOT_SILENT != 0 {
-        return Verdict::new(Reason::Silent, slot.listener);
+fn judge_segment<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool) -> Verdict {
+    if slot.flags & (SLOT_SILENT | SLOT_OPEN) != SLOT_OPEN {
+        let silent = slot.flags & SLOT_SILENT != 0;
+        return Verdict::new(if silent { Reason::Silent } else { Reason::Closed }, slot.listener);
     }
-    if slot.flags & SLOT_OPEN == 0 {
-        return Verdict::new(Reason::Closed, slot.listener);
-    }
-    let id = entry(slot, packet);
+    let id = source.entry(slot);
     if id == Verdict::NO_ENTRY {
         return Verdict::new(Reason::NotAllowed, slot.listener);
     }
     let reason = if id & ENTRY_DRAINING == 0 {
         Reason::Allowed
-    } else if packet.syn {
+    } else if syn() {
         Reason::DrainingNew
     } else {
         Reason::Draining
@@ -240,55 +293,18 @@ fn judge_segment(slot: &Slot, packet: &Packet) -> Verdict {
 
 /// An echo request to a listener's address. It is answered whether the listener is open or not.
 #[inline(always)]
-fn judge_echo(slot: &Slot, packet: &Packet) -> Verdict {
+fn judge_echo<A: Comparable>(slot: &Slot, source: A) -> Verdict {
     if slot.flags & SLOT_SILENT != 0 {
         return Verdict::new(Reason::Silent, slot.listener);
     }
     if slot.flags & SLOT_ECHO_ALL != 0 {
         return Verdict::new(Reason::Echo, slot.listener);
     }
-    let id = entry(slot, packet);
+    let id = source.entry(slot);
     // A draining entry keeps its flows, and an echo request belongs to none. `NO_ENTRY` has that bit, too.
     if id & ENTRY_DRAINING == 0 {
         Verdict { reason: Reason::Echo, listener: slot.listener, entry: id }
     } else {
         Verdict::new(Reason::NotAllowed, slot.listener)
     }
-}
-
-/// The id of the first entry that holds `packet`'s source, or `NO_ENTRY`. Entries are ordered, so the first counts.
-#[inline(always)]
-fn entry(slot: &Slot, packet: &Packet) -> u8 {
-    match packet.family {
-        Family::V4 => entry4(slot, packet.source[0]),
-        Family::V6 => entry6(slot, halves(&packet.source)),
-    }
-}
-
-#[inline(always)]
-fn entry4(slot: &Slot, source: u32) -> u8 {
-    for place in 0..SLOT_ENTRIES {
-        if place as u32 >= slot.count4 {
-            break;
-        }
-        let (Some(entry), Some(id)) = (slot.entries4.get(place), slot.ids4.get(place)) else { break };
-        if source & entry.mask == entry.net {
-            return *id;
-        }
-    }
-    Verdict::NO_ENTRY
-}
-
-#[inline(always)]
-fn entry6(slot: &Slot, [first, second]: [u64; 2]) -> u8 {
-    for place in 0..SLOT_ENTRIES {
-        if place as u32 >= slot.count6 {
-            break;
-        }
-        let (Some(entry), Some(id)) = (slot.entries6.get(place), slot.ids6.get(place)) else { break };
-        if first & entry.mask[0] == entry.net[0] && second & entry.mask[1] == entry.net[1] {
-            return *id;
-        }
-    }
-    Verdict::NO_ENTRY
 }

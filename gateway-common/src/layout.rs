@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use crate::{
-    counters::{Counter, ENTRY_COUNTERS, MAX_LISTENERS, REASONS, Sampling},
+    counters::{Counter, ENTRY_COUNTERS, MAX_LISTENERS, REASONS, SAMPLE_FLOOD},
     event::DropEvent,
     reason::Reason,
     table::{
@@ -30,6 +30,10 @@ pub const LAYOUT_HASH: u64 = hash(&[
     offset_of!(Slot, listener) as u64,
     offset_of!(Slot, count4) as u64,
     offset_of!(Slot, count6) as u64,
+    offset_of!(Slot, shift4) as u64,
+    offset_of!(Slot, shift6) as u64,
+    offset_of!(Slot, buckets4) as u64,
+    offset_of!(Slot, buckets6) as u64,
     offset_of!(Slot, ids4) as u64,
     offset_of!(Slot, ids6) as u64,
     offset_of!(Slot, entries4) as u64,
@@ -45,7 +49,7 @@ pub const LAYOUT_HASH: u64 = hash(&[
     offset_of!(EndpointKey, family) as u64,
     offset_of!(EndpointKey, protocol) as u64,
     size_of::<Counter>() as u64,
-    size_of::<Sampling>() as u64,
+    SAMPLE_FLOOD as u64,
     size_of::<DropEvent>() as u64,
     MAX_LISTENERS as u64,
     REASONS as u64,
@@ -85,11 +89,9 @@ const fn hash(mut words: &[u64]) -> u64 {
 
 const _: () = {
     // Sum of the fields == size of the type: there is no padding.
-    assert!(
-        size_of::<Slot>() == 16 + 8 * 4 + 64 + SLOT_ENTRIES * (size_of::<Entry4>() + size_of::<Entry6>())
-    );
+    let entries = SLOT_ENTRIES * (size_of::<Entry4>() + size_of::<Entry6>());
+    assert!(size_of::<Slot>() == 16 + 10 * 4 + 2 * 32 + 2 * 32 + entries);
     assert!(size_of::<EndpointKey>() == 32);
     assert!(size_of::<Counter>() == 16);
-    assert!(size_of::<Sampling>() == 24);
     assert!(size_of::<DropEvent>() == 64);
 };

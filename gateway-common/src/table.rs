@@ -26,6 +26,8 @@ pub const SLOTS: u32 = 2 * BANK_SLOTS;
 pub const CHAIN_MAX: u32 = 4;
 /// Entries per family in a slot: 15 allowed ones and as many that are still being drained.
 pub const SLOT_ENTRIES: usize = 30;
+/// Places that are compared without looking at the count: unused ones match nothing. The product's limit of a list.
+pub const SLOT_INLINE: usize = 15;
 /// Rows of the endpoint table: both generations of a swap. The feature makes a second layout for the tests of
 /// an upgrade: its tables cannot be shared, and the same daemon can fill them.
 pub const ENDPOINT_ROWS: u32 = if cfg!(feature = "layout-b") { 32 * 1024 } else { 16 * 1024 };
@@ -85,6 +87,10 @@ impl Entry6 {
 
 /// One endpoint (interface, VLAN, address) of a listener with the listener's allowlist.
 ///
+/// A bucket is the eight bits of a source that end where the shortest prefix of the list ends; every prefix lies in one
+/// bucket, or in several when it is shorter than eight bits. A source whose bucket is empty is on no list, which one
+/// load tells before any entry is compared: almost every source of a flood.
+///
 /// Order of entries: allowed ones first, longest prefix first, then draining ones, longest prefix first. So a source
 /// that another entry still allows is never treated as draining, and counters go to the most specific entry.
 #[repr(C)]
@@ -103,6 +109,12 @@ pub struct Slot {
     pub listener: u32,
     pub count4: u32,
     pub count6: u32,
+    /// How far a source (IPv6: its first half) in host order is shifted to the right to get its bucket.
+    pub shift4: u32,
+    pub shift6: u32,
+    /// One bit per bucket that an entry lies in.
+    pub buckets4: [u64; 4],
+    pub buckets6: [u64; 4],
     /// Entry ids (stable counter positions, `< ENTRY_COUNTERS`) with [`ENTRY_DRAINING`].
     pub ids4: [u8; 32],
     pub ids6: [u8; 32],
@@ -122,6 +134,10 @@ impl Slot {
         listener: 0,
         count4: 0,
         count6: 0,
+        shift4: 24,
+        shift6: 56,
+        buckets4: [0; 4],
+        buckets6: [0; 4],
         ids4: [0; 32],
         ids6: [0; 32],
         entries4: [Entry4::NONE; SLOT_ENTRIES],

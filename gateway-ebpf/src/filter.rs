@@ -1,36 +1,117 @@
-//! The decision over the maps.
+//! The decision over the maps: the short way for what most packets are, the general way for the rest.
+//!
+//! Both ways are `gateway_common::decide`; they differ in how they read the frame. The general way classifies it whole
+//! ([`Packet`](gateway_common::packet::Packet) has a dozen fields, more than a BPF program has registers) and is out of
+//! line. The short way knows one shape, an untagged frame with TCP right behind a plain IP header, checks its bounds
+//! once, and reads a field when it is asked for. The suite `kernel` holds both to the same verdicts.
 #![expect(unsafe_code, reason = "a hash map's values may be replaced while they are looked at")]
 
 use gateway_common::{
-    decide::{Tables, Verdict, decide},
-    packet::Packet,
+    decide::{Tables, Verdict, decide, decide_segment},
+    packet::halves,
     table::{EndpointKey, PORT_GENERATION, Slot},
 };
 
 use crate::{
-    frame::Frame,
+    frame::{Frame, Head, Linear},
     maps::{ENDPOINTS, INTERFACE, PORTS, Ports, SLOT_TABLE},
 };
+
+// EtherTypes and protocol numbers, the former as they are on the wire.
+const IPV4: u16 = 0x0800_u16.to_be();
+const IPV6: u16 = 0x86dd_u16.to_be();
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// More fragments, and the fragment's offset (RFC 791 §3.1).
+const FRAGMENT: u16 = 0x3fff_u16.to_be();
+
+/// Ethernet, IPv4 without options, TCP.
+const SEGMENT4: usize = 14 + 20 + 20;
+/// Ethernet, IPv6, TCP.
+const SEGMENT6: usize = 14 + 40 + 20;
+
+/// The verdict about a frame in whatever shape.
+#[inline(always)]
+pub(crate) fn judge<F: Frame>(frame: &F) -> Verdict {
+    match Live::tables() {
+        Some(live) => decide(&live, INTERFACE.load(), &frame.packet()),
+        // No policy was ever published.
+        None => Verdict::NOT_LISTENER,
+    }
+}
+
+/// The verdict about a frame, if it has the usual shape. `None`: [`judge`] has to look.
+#[inline(always)]
+pub(crate) fn judge_usual(frame: &Linear) -> Option<Verdict> {
+    let head = frame.head::<SEGMENT4>()?;
+    match head.half::<12>() {
+        IPV4 => segment4(&head),
+        IPV6 => segment6(frame, &head),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn segment4(head: &Head<SEGMENT4>) -> Option<Verdict> {
+    match head.byte::<23>() {
+        TCP => {}
+        ICMP => return None,
+        // Whatever its header says else: neither TCP nor echo is none of the filter's business.
+        _ => return Some(Verdict::NOT_LISTENER),
+    }
+    if head.byte::<14>() != 0x45 || head.half::<20>() & FRAGMENT != 0 {
+        return None;
+    }
+    let Some(live) = Live::tables() else { return Some(Verdict::NOT_LISTENER) };
+    let word = live.port(u16::from_be(head.half::<36>())).unwrap_or(0);
+    if word == 0 {
+        return Some(Verdict::NOT_LISTENER);
+    }
+    let source = || head.word::<26>();
+    decide_segment(&live, INTERFACE.load(), word, 0, head.word::<30>(), source, || is_syn(head.byte::<47>()))
+}
+
+#[inline(always)]
+fn segment6(frame: &Linear, head: &Head<SEGMENT4>) -> Option<Verdict> {
+    match head.byte::<20>() {
+        TCP => {}
+        UDP => return Some(Verdict::NOT_LISTENER),
+        _ => return None,
+    }
+    let head = frame.head::<SEGMENT6>()?;
+    if head.byte::<14>() >> 4 != 6 {
+        return None;
+    }
+    let Some(live) = Live::tables() else { return Some(Verdict::NOT_LISTENER) };
+    let word = live.port(u16::from_be(head.half::<56>())).unwrap_or(0);
+    if word == 0 {
+        return Some(Verdict::NOT_LISTENER);
+    }
+    let destination = halves(&[head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()]);
+    let source = || halves(&[head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()]);
+    decide_segment(&live, INTERFACE.load(), word, 0, destination, source, || is_syn(head.byte::<67>()))
+}
+
+#[inline(always)]
+const fn is_syn(flags: u8) -> bool {
+    flags & (SYN | ACK) == SYN
+}
 
 /// The generation that a packet is judged by.
 pub(crate) struct Live {
     ports: &'static Ports,
 }
 
-/// A packet with its verdict.
-pub(crate) struct Judged {
-    pub(crate) packet: Packet,
-    pub(crate) verdict: Verdict,
-    /// What it was judged by; `None` before any policy was published.
-    pub(crate) live: Option<Live>,
-}
-
-#[inline(always)]
-pub(crate) fn judge<F: Frame>(frame: &F) -> Judged {
-    let packet = frame.packet();
-    let live = PORTS.get(0).map(|ports| Live { ports });
-    let verdict = live.as_ref().map_or(Verdict::NOT_LISTENER, |live| decide(live, INTERFACE.load(), &packet));
-    Judged { packet, verdict, live }
+impl Live {
+    #[inline(always)]
+    pub(crate) fn tables() -> Option<Self> {
+        PORTS.get(0).map(|ports| Self { ports })
+    }
 }
 
 impl Tables for Live {

@@ -9,16 +9,25 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use gateway_common::{
+    decide::Verdict,
     packet::{Kind, Packet},
     parse::{Bytes, Upper, parse, walk},
 };
 
+use crate::{filter, report};
+
 /// A frame as an entry point gets it.
 pub(crate) trait Frame {
+    /// The frame's first buffer.
+    fn linear(&self) -> &Linear;
     /// What the filter must know of it.
     fn packet(&self) -> Packet;
     /// Length of the whole frame in bytes.
     fn length(&self) -> u64;
+    /// The verdict of `filter::judge`, out of line.
+    fn judge(&self) -> Verdict;
+    /// Sends the drop as an event, out of line.
+    fn send(&self, verdict: Verdict);
 }
 
 /// A frame in one buffer, or the first buffer of a frame.
@@ -33,6 +42,11 @@ pub(crate) struct Whole {
     linear: Linear,
 }
 
+/// The first `SIZE` bytes of a frame, checked at once.
+pub(crate) struct Head<const SIZE: usize> {
+    start: usize,
+}
+
 /// The bytes of a frame in whatever buffers, read by copy.
 struct Copied {
     context: *mut xdp_md,
@@ -42,6 +56,12 @@ impl Linear {
     #[inline(always)]
     pub(crate) fn new(context: &XdpContext) -> Self {
         Self { context: context.ctx, start: context.data(), end: context.data_end() }
+    }
+
+    /// The first `SIZE` bytes.
+    #[inline(always)]
+    pub(crate) fn head<const SIZE: usize>(&self) -> Option<Head<SIZE>> {
+        if self.start + SIZE > self.end { None } else { Some(Head { start: self.start }) }
     }
 
     /// A pointer to `SIZE` readable bytes at `offset`.
@@ -61,6 +81,41 @@ impl Linear {
             );
         }
         if last > self.end { None } else { Some(first as *const u8) }
+    }
+}
+
+impl<const SIZE: usize> Head<SIZE> {
+    #[inline(always)]
+    pub(crate) fn byte<const AT: usize>(&self) -> u8 {
+        const { assert!(AT < SIZE) };
+        // SAFETY: the first `SIZE` bytes are readable.
+        unsafe { ((self.start + AT) as *const u8).read() }
+    }
+
+    /// Two bytes, as they came off the wire.
+    #[inline(always)]
+    pub(crate) fn half<const AT: usize>(&self) -> u16 {
+        const { assert!(AT + 2 <= SIZE && AT % 2 == 0) };
+        // SAFETY: as above; the address of a frame is even (NET_IP_ALIGN is 0 or 2).
+        unsafe { ((self.start + AT) as *const u16).read() }
+    }
+
+    /// Four bytes, as they came off the wire.
+    #[inline(always)]
+    pub(crate) fn word<const AT: usize>(&self) -> u32 {
+        const { assert!(AT + 4 <= SIZE) };
+        let word: u64;
+        // SAFETY: as above; why it is not a Rust load, `Linear::word` says.
+        unsafe {
+            asm!(
+                "{word} = *(u32 *)({start} + {at})",
+                word = out(reg) word,
+                start = in(reg) self.start,
+                at = const AT,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        word as u32
     }
 }
 
@@ -106,6 +161,23 @@ impl Bytes for Linear {
 
 impl Frame for Linear {
     #[inline(always)]
+    fn linear(&self) -> &Linear {
+        self
+    }
+
+    #[inline(always)]
+    fn judge(&self) -> Verdict {
+        // SAFETY: the context is the one that this program was called with.
+        Verdict::from_word(unsafe { judge_linear(self.context) })
+    }
+
+    #[inline(always)]
+    fn send(&self, verdict: Verdict) {
+        // SAFETY: as above.
+        unsafe { report::send_linear(self.context, verdict.word()) };
+    }
+
+    #[inline(always)]
     fn packet(&self) -> Packet {
         parse(self).unwrap_or(Packet::OTHER)
     }
@@ -124,6 +196,23 @@ impl Whole {
 }
 
 impl Frame for Whole {
+    #[inline(always)]
+    fn linear(&self) -> &Linear {
+        &self.linear
+    }
+
+    #[inline(always)]
+    fn judge(&self) -> Verdict {
+        // SAFETY: the context is the one that this program was called with.
+        Verdict::from_word(unsafe { judge_whole(self.linear.context) })
+    }
+
+    #[inline(always)]
+    fn send(&self, verdict: Verdict) {
+        // SAFETY: as above.
+        unsafe { report::send_whole(self.linear.context, verdict.word()) };
+    }
+
     #[inline(always)]
     fn packet(&self) -> Packet {
         match parse(&self.linear) {
@@ -177,6 +266,26 @@ impl Bytes for Copied {
 
 /// Where an IPv6 chain begins at most: behind an Ethernet header, four tags and an IPv6 header.
 const CHAIN_START: u32 = 14 + 4 * 4 + 40;
+
+/// [`filter::judge`] for a frame in one buffer.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn judge_linear(context: *mut xdp_md) -> u64 {
+    filter::judge(&Linear::new(&XdpContext::new(context))).word()
+}
+
+/// [`filter::judge`] for a frame in several buffers.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn judge_whole(context: *mut xdp_md) -> u64 {
+    filter::judge(&Whole::new(&XdpContext::new(context))).word()
+}
 
 /// [`walk`] over the first buffer. Functions with external linkage are checked by the verifier once, for any argument.
 ///

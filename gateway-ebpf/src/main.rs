@@ -22,22 +22,29 @@ mod program {
 
     use crate::{
         filter,
-        frame::{Linear, Whole},
+        frame::{Frame, Linear, Whole},
         report,
     };
 
     /// For interfaces whose frames always fit one buffer.
     #[xdp]
     pub(crate) fn gateway(context: XdpContext) -> u32 {
-        let frame = Linear::new(&context);
-        enforce(report::report(&frame, filter::judge(&frame)))
+        run(&Linear::new(&context))
     }
 
     /// The same for frames in several buffers (jumbo frames, GRO in hardware); needs Linux 5.18.
     #[xdp(frags)]
     pub(crate) fn gateway_frags(context: XdpContext) -> u32 {
-        let frame = Whole::new(&context);
-        enforce(report::report(&frame, filter::judge(&frame)))
+        run(&Whole::new(&context))
+    }
+
+    #[inline(always)]
+    fn run<F: Frame>(frame: &F) -> u32 {
+        let verdict = match filter::judge_usual(frame.linear()) {
+            Some(verdict) => verdict,
+            None => frame.judge(),
+        };
+        enforce(report::report(frame, verdict))
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use gateway_common::{
-    counters::{Counter, ENTRY_COUNTER_SLOTS, Sampling, VERDICT_COUNTERS},
+    counters::{Counter, ENTRY_COUNTER_SLOTS, VERDICT_COUNTERS},
     table::{ENDPOINT_ROWS, EndpointKey, PORT_WORDS, SLOTS, Slot},
 };
 
@@ -40,9 +40,13 @@ pub(crate) static VERDICTS: PerCpuArray<Counter, { VERDICT_COUNTERS as usize }> 
 #[btf_map]
 pub(crate) static ENTRIES: PerCpuArray<Counter, { ENTRY_COUNTER_SLOTS as usize }> = PerCpuArray::new();
 
-/// How many events may still be sent. The daemon refills the budget, the program spends it.
+/// Which drops are sent as events: see `SAMPLE_FLOOD`. The program raises the mask, the daemon lowers it.
 #[btf_map]
-pub(crate) static SAMPLING: PerCpuArray<Sampling, 1> = PerCpuArray::new();
+pub(crate) static SAMPLE: Array<u32, 1> = Array::new();
+
+/// Events that found the ring buffer full. The program adds, the daemon reads.
+#[btf_map]
+pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Sampled drops (256 KiB), each a `DropEvent`. The program writes, the daemon polls: it is never woken by a packet.
 /// The type is given where events are made, because libbpf refuses a ring buffer that declares one.

@@ -1,10 +1,16 @@
-//! Counts verdicts, and sends a sample of the drops to the daemon. No clock and no random numbers: the daemon refills
-//! a budget, which keeps a drop's cost the same under any flood.
-#![expect(unsafe_code, reason = "per-CPU values are written in place")]
+//! Counts verdicts, and sends a sample of the drops to the daemon.
+//!
+//! No clock and no random numbers, and nothing that is not already at hand: the counter of a verdict also numbers its
+//! packets, and the mask says which of them are sent. When the daemon falls behind, the mask goes up, so a drop costs
+//! the same under any flood.
+#![expect(unsafe_code, reason = "counters are written in place; an entry point calls what is out of line")]
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::{
+    bindings::{BPF_RB_NO_WAKEUP, xdp_md},
+    programs::XdpContext,
+};
 use gateway_common::{
-    counters::{Counter, Sampling, entry_index, verdict_index},
+    counters::{Counter, SAMPLE_FLOOD, entry_index, verdict_index},
     decide::{Tables, Verdict},
     event::DropEvent,
     packet::Family,
@@ -12,71 +18,82 @@ use gateway_common::{
 };
 
 use crate::{
-    filter::Judged,
-    frame::Frame,
-    maps::{ENTRIES, EVENTS, INTERFACE, SAMPLING, VERDICTS},
+    filter::Live,
+    frame::{Frame, Linear, Whole},
+    maps::{ENTRIES, EVENTS, INTERFACE, LOST, SAMPLE, VERDICTS},
 };
 
-/// Without budget, every drop whose number is a multiple of this is sent.
-const SAMPLE: u64 = 1024;
-
-/// Counts the verdict and returns what it does to the packet.
+/// Counts the verdict about `frame` and returns what it does to the packet.
 #[inline(always)]
-pub(crate) fn report<F: Frame>(frame: &F, judged: Judged) -> Action {
-    let verdict = judged.verdict;
-    let action = verdict.reason.action();
+pub(crate) fn report<F: Frame>(frame: &F, verdict: Verdict) -> Action {
     if matches!(verdict.reason, Reason::NotListener) {
-        return action;
+        return Action::Pass;
     }
     let length = frame.length();
-    count(VERDICTS.get_ptr_mut(verdict_index(verdict.listener, verdict.reason)), length);
     if verdict.entry != Verdict::NO_ENTRY {
         count(ENTRIES.get_ptr_mut(entry_index(verdict.listener, verdict.entry)), length);
     }
-    if matches!(action, Action::Drop) {
-        sample(&judged, length);
-    }
-    action
-}
-
-#[inline(always)]
-fn count(counter: Option<*mut Counter>, length: u64) {
-    if let Some(counter) = counter {
-        // SAFETY: a per-CPU value; XDP programs are not preempted by one another on a CPU, and the daemon only reads.
-        let counter = unsafe { &mut *counter };
-        counter.packets += 1;
-        counter.bytes += length;
+    let number = count(VERDICTS.get_ptr_mut(verdict_index(verdict.listener, verdict.reason)), length);
+    match verdict.reason.action() {
+        Action::Pass => Action::Pass,
+        Action::Drop => {
+            if let Some(mask) = SAMPLE.get(0)
+                && number & u64::from(*mask) == 0
+            {
+                frame.send(verdict);
+            }
+            Action::Drop
+        }
     }
 }
 
+/// Counts a packet, and says how many there are.
 #[inline(always)]
-fn sample(judged: &Judged, length: u64) {
-    let Some(sampling) = SAMPLING.get_ptr_mut(0) else { return };
-    // SAFETY: as in `count`. The daemon also writes `budget`: a refill that races with a spending loses one of them.
-    let sampling = unsafe { &mut *sampling };
-    sampling.seen += 1;
-    if sampling.budget > 0 {
-        sampling.budget -= 1;
-    } else if sampling.seen % SAMPLE != 0 {
-        return;
-    }
-    send(judged, length, sampling);
+fn count(counter: Option<*mut Counter>, length: u64) -> u64 {
+    let Some(counter) = counter else { return 0 };
+    // SAFETY: a per-CPU value; XDP programs do not interrupt one another on a CPU, and the daemon only reads it.
+    let counter = unsafe { &mut *counter };
+    counter.packets += 1;
+    counter.bytes += length;
+    counter.packets
 }
 
+/// Sends a drop of a frame in one buffer.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn send_linear(context: *mut xdp_md, verdict: u64) -> u64 {
+    send(&Linear::new(&XdpContext::new(context)), Verdict::from_word(verdict))
+}
+
+/// Sends a drop of a frame in several buffers.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn send_whole(context: *mut xdp_md, verdict: u64) -> u64 {
+    send(&Whole::new(&XdpContext::new(context)), Verdict::from_word(verdict))
+}
+
+/// Sends an event. The frame is parsed once more: this is rare, and so the way of every packet keeps nothing for it.
 #[inline(always)]
-fn send(judged: &Judged, length: u64, sampling: &mut Sampling) {
+fn send<F: Frame>(frame: &F, verdict: Verdict) -> u64 {
+    let packet = frame.packet();
+    let generation = Live::tables().map_or(0, |live| live.generation());
     let Some(mut event) = EVENTS.reserve_untyped::<DropEvent>(0) else {
-        sampling.lost += 1;
-        return;
+        lose();
+        return 0;
     };
-    let packet = &judged.packet;
     event.write(DropEvent {
         source: packet.source,
         destination: packet.destination,
-        generation: judged.live.as_ref().map_or(0, Tables::generation),
+        generation,
         ifindex: INTERFACE.load(),
-        length: length as u32,
-        listener: judged.verdict.listener,
+        length: frame.length() as u32,
+        listener: verdict.listener,
         source_port: packet.source_port,
         destination_port: packet.port,
         vlan: packet.vlan,
@@ -84,8 +101,22 @@ fn send(judged: &Judged, length: u64, sampling: &mut Sampling) {
             Family::V4 => 4,
             Family::V6 => 6,
         },
-        reason: judged.verdict.reason as u8,
+        reason: verdict.reason as u8,
         reserved: [0; 2],
     });
     event.submit(u64::from(BPF_RB_NO_WAKEUP));
+    1
+}
+
+/// The ring buffer is full: from now on only a sample is sent.
+#[inline(always)]
+fn lose() {
+    if let Some(lost) = LOST.get_ptr_mut(0) {
+        // SAFETY: as in `count`.
+        unsafe { *lost += 1 };
+    }
+    if let Some(mask) = SAMPLE.get_ptr_mut(0) {
+        // SAFETY: one aligned word; who reads it meanwhile sees the old mask or this one.
+        unsafe { mask.write(SAMPLE_FLOOD) };
+    }
 }

@@ -95,7 +95,9 @@ fn cases() -> Vec<Case> {
             frame,
         };
         cases.push(case("IPv4, 15 entries, none matches", XDP_DROP, unlisted_v4));
+        cases.push(case("IPv4, 15 entries, none matches, in a bucket of one", XDP_DROP, bucket_v4));
         cases.push(case("IPv6, 15 entries, none matches", XDP_DROP, unlisted_v6));
+        cases.push(case("IPv6, 15 entries, none matches, in a bucket of one", XDP_DROP, bucket_v6));
         cases.push(case("IPv4, no listener on the port", XDP_PASS, other_port));
     }
     cases
@@ -109,6 +111,17 @@ fn unlisted_v4(round: usize) -> Vec<u8> {
 
 fn unlisted_v6(round: usize) -> Vec<u8> {
     let source = 0x2a00_0000_0000_0000_0000_0000_0000_0000_u128 + ((round as u128) << 70);
+    syn(IpAddr::V6(Ipv6Addr::from(source)), policy::PORT)
+}
+
+// The worst sources: in the bucket of an entry, so that all 15 are compared.
+
+fn bucket_v4(round: usize) -> Vec<u8> {
+    syn(IpAddr::V4(Ipv4Addr::from(0x0bc9_0e01 + ((round as u32) << 16))), policy::PORT)
+}
+
+fn bucket_v6(round: usize) -> Vec<u8> {
+    let source = 0x2a00_0000_0000_000e_0000_0000_0000_0000_u128 + round as u128;
     syn(IpAddr::V6(Ipv6Addr::from(source)), policy::PORT)
 }
 

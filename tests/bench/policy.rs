@@ -46,6 +46,11 @@ pub(crate) fn load(interface: u32) -> anyhow::Result<Ebpf> {
         listener: LISTENER,
         count4: ENTRIES as u32,
         count6: ENTRIES as u32,
+        // The entries are /24 and /64 and differ in the last eight bits of these: one bucket for each.
+        shift4: 8,
+        shift6: 0,
+        buckets4: [(1 << ENTRIES) - 1, 0, 0, 0],
+        buckets6: [(1 << ENTRIES) - 1, 0, 0, 0],
         ..Slot::EMPTY
     };
     for index in 0..ENTRIES {

@@ -8,7 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use gateway_common::{
-    counters::{Counter, REASONS, Sampling, entry_index, verdict_index},
+    counters::{Counter, REASONS, entry_index, verdict_index},
     decide::Verdict,
     event::DropEvent,
     reason::{Action, Reason},
@@ -166,21 +166,17 @@ impl Rig {
         all
     }
 
-    /// Writes the sampling state of every CPU.
-    pub(crate) fn sampling(&mut self, state: Sampling) {
-        let cpus = aya::util::nr_cpus().unwrap();
-        let mut map = PerCpuArray::<_, Sampling>::try_from(self.map("SAMPLING")).unwrap();
-        map.set(0, vec![state; cpus].try_into().unwrap(), 0).unwrap();
+    /// Puts a sampling mask in force.
+    pub(crate) fn sample(&mut self, mask: u32) {
+        let mut map = Array::<_, u32>::try_from(self.map("SAMPLE")).unwrap();
+        map.set(0, mask, 0).unwrap();
     }
 
-    /// The sum of the sampling states.
-    pub(crate) fn sampled(&mut self) -> Sampling {
-        let map = PerCpuArray::<_, Sampling>::try_from(self.map("SAMPLING")).unwrap();
-        map.get(&0, 0).unwrap().iter().fold(Sampling::default(), |sum, one| Sampling {
-            budget: sum.budget + one.budget,
-            seen: sum.seen + one.seen,
-            lost: sum.lost + one.lost,
-        })
+    /// The sampling mask, and how many events were lost.
+    pub(crate) fn sampled(&self) -> (u32, u64) {
+        let mask = Array::<_, u32>::try_from(self.ebpf.map("SAMPLE").unwrap()).unwrap();
+        let lost = PerCpuArray::<_, u64>::try_from(self.ebpf.map("LOST").unwrap()).unwrap();
+        (mask.get(&0, 0).unwrap(), lost.get(&0, 0).unwrap().iter().sum())
     }
 
     /// Takes the events that are in the ring buffer.

@@ -38,7 +38,7 @@ use crate::{
     settings::{AccessLog, FilterMode, Settings, UnknownSni},
 };
 
-/// How often drops are read and their budget is refilled.
+/// How often drops are read and their sample is adapted.
 const POLL: Duration = Duration::from_millis(100);
 /// How often interfaces are looked at, waiting addresses retried and the filter's counters copied for metrics.
 const UPKEEP: Duration = Duration::from_secs(1);

@@ -32,19 +32,12 @@ pub(crate) fn report(tables: &Tables, plan: &FilterPlan) -> Result<FilterReport,
                 entries: entries(tables, listener)?,
             })
         })
-        .collect::<Result<_, MapError>>()?;
-    let (mut drops_seen, mut drops_lost) = (0, 0);
-    for sampling in tables.sampling.get(&0, 0)?.iter() {
-        drops_seen += sampling.seen;
-        drops_lost += sampling.lost;
-    }
-    Ok(FilterReport {
-        generation: plan.generation,
-        listeners,
-        unlisted: reasons(tables, 0)?,
-        drops_seen,
-        drops_lost,
-    })
+        .collect::<Result<Vec<_>, MapError>>()?;
+    let unlisted = reasons(tables, 0)?;
+    let counted = listeners.iter().flat_map(|listener| &listener.reasons).chain(&unlisted);
+    let drops_seen = counted.filter(|reason| reason.dropped).map(|reason| reason.count.packets).sum();
+    let drops_lost = tables.lost.get(&0, 0)?.iter().sum();
+    Ok(FilterReport { generation: plan.generation, listeners, unlisted, drops_seen, drops_lost })
 }
 
 /// A report without a kernel filter: listeners with nothing counted.

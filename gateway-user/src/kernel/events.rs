@@ -1,4 +1,4 @@
-//! Drains the ring buffer of sampled drops, and refills the budget that bounds it.
+//! Drains the ring buffer of sampled drops, and decides how large a sample the program sends.
 
 use std::{
     collections::VecDeque,
@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{MapError, PerCpuValues};
-use gateway_common::{counters::Sampling, event::DropEvent, packet::Address, reason::Reason};
+use aya::maps::MapError;
+use gateway_common::{counters::SAMPLE_FLOOD, event::DropEvent, packet::Address, reason::Reason};
 
 use super::tables::Tables;
 use crate::{
@@ -18,8 +18,10 @@ use crate::{
 
 /// Drops that are kept for those who ask later.
 const KEPT: usize = 1024;
-/// Events per CPU and poll (100 ms): enough to see what happens, little against any flood.
-const BUDGET: u64 = 64;
+/// Events per poll (100 ms) above which fewer are asked for: enough to see what happens, little against any flood.
+const MANY: usize = 128;
+/// Events per poll below which more are asked for.
+const FEW: usize = 16;
 
 /// The most recent sampled drops.
 #[derive(Debug, Default)]
@@ -38,11 +40,11 @@ pub(crate) struct Names<'a> {
 }
 
 impl DropLog {
-    /// Takes everything out of the ring buffer.
-    pub(crate) fn drain(&mut self, tables: &mut Tables, names: &Names<'_>, now: Duration) {
+    /// Takes everything out of the ring buffer; returns how much there was.
+    pub(crate) fn drain(&mut self, tables: &mut Tables, names: &Names<'_>, now: Duration) -> usize {
         // At most one buffer's worth, so that a flood cannot keep the caller here.
-        for _ in 0..4096 {
-            let Some(item) = tables.events.next() else { break };
+        for taken in 0..4096 {
+            let Some(item) = tables.events.next() else { return taken };
             if let Some(event) = decode(&item) {
                 let record = self.record(&event, names, now);
                 if self.records.len() == KEPT {
@@ -51,6 +53,7 @@ impl DropLog {
                 self.records.push_back(record);
             }
         }
+        4096
     }
 
     /// Records numbered `after` and later.
@@ -88,19 +91,26 @@ impl DropLog {
     }
 }
 
-/// Gives every CPU its budget for the next interval. What the program counts in between may be lost by the write, so
-/// only spent budgets are written.
+/// Adapts the sample to the events of the last interval. The program itself takes the smallest one when the ring buffer
+/// is full; a write here that races with it is made good by the next poll.
 ///
 /// # Errors
 /// The table cannot be read or written.
-pub(crate) fn refill(tables: &mut Tables) -> Result<(), MapError> {
-    let values = tables.sampling.get(&0, 0)?;
-    if values.iter().all(|sampling| sampling.budget >= BUDGET / 2) {
-        return Ok(());
+pub(crate) fn adapt(tables: &mut Tables, events: usize) -> Result<(), MapError> {
+    let mask = tables.sample.get(&0, 0)?;
+    let next = next_mask(mask, events);
+    if next == mask { Ok(()) } else { tables.sample.set(0, next, 0) }
+}
+
+/// The mask after an interval with so many events: a quarter of the sample after many, four times it after few.
+fn next_mask(mask: u32, events: usize) -> u32 {
+    if events > MANY {
+        (mask << 2 | 3) & SAMPLE_FLOOD
+    } else if events < FEW {
+        mask >> 2
+    } else {
+        mask
     }
-    let filled: Vec<Sampling> =
-        values.iter().map(|sampling| Sampling { budget: BUDGET, ..*sampling }).collect();
-    tables.sampling.set(0, PerCpuValues::try_from(filled)?, 0)
 }
 
 fn listener(plan: Option<&FilterPlan>, id: u32) -> Option<Name> {
@@ -202,5 +212,19 @@ mod tests {
         assert_eq!(record.source.unwrap().to_string(), "203.0.113.7");
         assert_eq!((record.interface.as_str(), record.reason), ("eth0", "not_allowed"));
         assert_eq!((record.generation, record.destination_port, record.vlan), (Generation(5), 443, 7));
+    }
+
+    #[test]
+    fn the_sample_shrinks_under_a_flood_and_is_whole_again_after_it() {
+        let mut mask = 0;
+        for events in [4096; 8] {
+            mask = super::next_mask(mask, events);
+        }
+        assert_eq!(mask, super::SAMPLE_FLOOD);
+        assert_eq!(super::next_mask(mask, 64), mask);
+        for events in [3; 5] {
+            mask = super::next_mask(mask, events);
+        }
+        assert_eq!(mask, 0);
     }
 }

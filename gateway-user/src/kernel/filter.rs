@@ -91,7 +91,7 @@ impl Filter {
         })
     }
 
-    /// Reads sampled drops and refills their budget. Call it every 100 ms.
+    /// Reads sampled drops and adapts the sample. Call it every 100 ms.
     pub fn poll(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
         let devices: Vec<(u32, String)> = kernel
@@ -101,9 +101,9 @@ impl Filter {
             .collect();
         let Some(tables) = &mut kernel.tables else { return };
         let names = Names { generations: &self.numbers, plan: self.current.as_deref(), devices: &devices };
-        self.drops.drain(tables, &names, clock::unix());
-        if let Err(error) = events::refill(tables) {
-            tracing::debug!(%error, "the budget of drop events was not refilled");
+        let events = self.drops.drain(tables, &names, clock::unix());
+        if let Err(error) = events::adapt(tables, events) {
+            tracing::debug!(%error, "the sample of drop events was not adapted");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use gateway_common::{
-    counters::{Counter, Sampling},
+    counters::Counter,
     table::{EndpointKey, PORT_BANK, PORT_GENERATION, PORT_WORDS, Slot},
 };
 
@@ -43,7 +43,10 @@ pub(crate) struct Tables {
     endpoints: HashMap<MapData, EndpointKey, u32>,
     pub(crate) verdicts: PerCpuArray<MapData, Counter>,
     pub(crate) entries: PerCpuArray<MapData, Counter>,
-    pub(crate) sampling: PerCpuArray<MapData, Sampling>,
+    /// The mask that says which drops are sent as events.
+    pub(crate) sample: Array<MapData, u32>,
+    /// Events that found the ring buffer full.
+    pub(crate) lost: PerCpuArray<MapData, u64>,
     pub(crate) events: RingBuf<MapData>,
     /// What is live.
     live: Header,
@@ -101,7 +104,7 @@ impl Tables {
             ebpf.take_map(name)
                 .ok_or_else(|| Refusal::new("filter_object", format_args!("the object has no map {name}")))
         };
-        let [ports, slots, endpoints, verdicts, entries, sampling, events] = MAPS.map(&mut take);
+        let [ports, slots, endpoints, verdicts, entries, sample, lost, events] = MAPS.map(&mut take);
         let tables = |error: MapError| refuse_map("opened", &error);
         Ok(Self {
             directory,
@@ -111,7 +114,8 @@ impl Tables {
             endpoints: endpoints?.try_into().map_err(tables)?,
             verdicts: verdicts?.try_into().map_err(tables)?,
             entries: entries?.try_into().map_err(tables)?,
-            sampling: sampling?.try_into().map_err(tables)?,
+            sample: sample?.try_into().map_err(tables)?,
+            lost: lost?.try_into().map_err(tables)?,
             events: events?.try_into().map_err(tables)?,
             live: Header { number: 0, bank: 0 },
             adopted: false,

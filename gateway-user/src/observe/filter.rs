@@ -35,7 +35,7 @@ pub struct FilterReport {
     pub listeners: Vec<ListenerCounts>,
     /// Verdicts that belong to no listener.
     pub unlisted: Vec<ReasonCount>,
-    /// Drops that the sampler saw.
+    /// Drops that were counted, of which a sample is sent.
     pub drops_seen: u64,
     /// Sampled drops that found the ring buffer full.
     pub drops_lost: u64,

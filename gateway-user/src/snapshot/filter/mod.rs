@@ -1,6 +1,7 @@
 //! Pure: the access policy of one generation, and its tables for `gateway_common::decide`.
 
 pub mod address;
+mod bucket;
 pub mod explain;
 mod place;
 pub mod tables;

@@ -1,6 +1,9 @@
 //! Pure: a [`FilterPlan`] as the tables that `gateway_common::decide` reads, for the kernel and for the host.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    net::IpAddr,
+};
 
 use gateway_common::{
     counters::{ENTRY_COUNTERS, MAX_LISTENERS},
@@ -16,6 +19,7 @@ use ipnet::IpNet;
 
 use super::{
     Echo, FilterEntry, FilterListener, FilterPlan, address,
+    bucket::buckets,
     place::{Place, places},
 };
 use crate::base::Refusal;
@@ -217,9 +221,9 @@ impl<'p> Builder<'p> {
         let mut kept = Vec::with_capacity(places.len());
         for index in places {
             let Some(place) = self.places.get(index) else { continue };
-            let keys = place.addresses().map(|(family, address)| {
-                (place.attachment, place.listener.interface.as_str(), family == Family::V6, address)
-            });
+            // By name only while the interface does not exist: two names may stand for one attachment.
+            let at = place.attachment.ok_or(place.listener.interface.as_str());
+            let keys = place.addresses().map(|(family, address)| (at, family == Family::V6, address));
             let keys = keys.collect::<Vec<_>>();
             match keys.iter().find_map(|key| taken.get(key)) {
                 None => {
@@ -372,7 +376,19 @@ fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
             .remedy("remove entries, or wait until removed ones have drained"));
         }
     }
+    (slot.shift4, slot.buckets4) = buckets(&networks(&listener.entries, true), 32);
+    (slot.shift6, slot.buckets6) = buckets(&networks(&listener.entries, false), 64);
     Ok(slot)
+}
+
+/// The first 64 bits of the networks of a family, with their lengths.
+fn networks(entries: &[FilterEntry], v4: bool) -> Vec<(u64, u8)> {
+    let first = |network: IpAddr| match network {
+        IpAddr::V4(address) => u64::from(address.to_bits()) << 32,
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    };
+    let family = entries.iter().filter(|entry| entry.cidr.network().is_ipv4() == v4);
+    family.map(|entry| (first(entry.cidr.network()), entry.cidr.prefix_len())).collect()
 }
 
 /// Puts an entry and its id at the end of their lists; `false` when these are full.

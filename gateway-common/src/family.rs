@@ -1,0 +1,110 @@
+//! How the addresses of each family compare with what a slot holds.
+
+use crate::{
+    decide::Verdict,
+    table::{SLOT_ADDR4, SLOT_ADDR6, SLOT_ANY4, SLOT_ANY6, SLOT_ENTRIES, SLOT_INLINE, Slot},
+};
+
+/// An address as it came off the wire: `u32` for IPv4, its two halves for IPv6.
+pub trait Comparable: Copy {
+    /// [`Slot::flags`]: the slot has an address of this family.
+    const ADDRESS: u32;
+    /// [`Slot::flags`]: the slot stands for every address of this family.
+    const ANY: u32;
+
+    /// Whether this is the slot's address, if it has one of this family.
+    fn is_at(self, slot: &Slot) -> bool;
+    /// The id of the first entry that holds this address, or [`Verdict::NO_ENTRY`]. Entries are ordered, so the first
+    /// is the one that counts.
+    fn entry(self, slot: &Slot) -> u8;
+}
+
+/// Calls `$try!` for each of the places that are compared without looking at the count, in order. A loop would be one
+/// comparison and one branch more per place, on the path of every packet that is dropped.
+macro_rules! inline_places {
+    ($try:ident) => {
+        $try!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+}
+
+const _: () = assert!(SLOT_INLINE == 15);
+
+impl Comparable for u32 {
+    const ADDRESS: u32 = SLOT_ADDR4;
+    const ANY: u32 = SLOT_ANY4;
+
+    #[inline(always)]
+    fn is_at(self, slot: &Slot) -> bool {
+        slot.addr4 == self
+    }
+
+    #[inline(always)]
+    fn entry(self, slot: &Slot) -> u8 {
+        if !has(&slot.buckets4, u64::from(self.to_be() >> (slot.shift4 & 31))) {
+            return Verdict::NO_ENTRY;
+        }
+        macro_rules! compare {
+            ($($place:literal)*) => {$(
+                let entry = &slot.entries4[$place];
+                if self & entry.mask == entry.net {
+                    return slot.ids4[$place];
+                }
+            )*};
+        }
+        inline_places!(compare);
+        for place in SLOT_INLINE..SLOT_ENTRIES {
+            if place as u32 >= slot.count4 {
+                break;
+            }
+            let (Some(entry), Some(id)) = (slot.entries4.get(place), slot.ids4.get(place)) else { break };
+            if self & entry.mask == entry.net {
+                return *id;
+            }
+        }
+        Verdict::NO_ENTRY
+    }
+}
+
+impl Comparable for [u64; 2] {
+    const ADDRESS: u32 = SLOT_ADDR6;
+    const ANY: u32 = SLOT_ANY6;
+
+    #[inline(always)]
+    fn is_at(self, slot: &Slot) -> bool {
+        slot.addr6[0] == self[0] && slot.addr6[1] == self[1]
+    }
+
+    #[inline(always)]
+    fn entry(self, slot: &Slot) -> u8 {
+        let [first, second] = self;
+        if !has(&slot.buckets6, first.to_be() >> (slot.shift6 & 63)) {
+            return Verdict::NO_ENTRY;
+        }
+        macro_rules! compare {
+            ($($place:literal)*) => {$(
+                let entry = &slot.entries6[$place];
+                if first & entry.mask[0] == entry.net[0] && second & entry.mask[1] == entry.net[1] {
+                    return slot.ids6[$place];
+                }
+            )*};
+        }
+        inline_places!(compare);
+        for place in SLOT_INLINE..SLOT_ENTRIES {
+            if place as u32 >= slot.count6 {
+                break;
+            }
+            let (Some(entry), Some(id)) = (slot.entries6.get(place), slot.ids6.get(place)) else { break };
+            if first & entry.mask[0] == entry.net[0] && second & entry.mask[1] == entry.net[1] {
+                return *id;
+            }
+        }
+        Verdict::NO_ENTRY
+    }
+}
+
+/// Whether an entry lies in the bucket that the low eight bits of `source` name.
+#[inline(always)]
+fn has(buckets: &[u64; 4], source: u64) -> bool {
+    let word = buckets[(source >> 6 & 3) as usize];
+    word >> (source & 63) & 1 != 0
+}
