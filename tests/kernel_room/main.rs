@@ -5,6 +5,12 @@
 //! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
 //! - `privileges`: the daemon after it gave up root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics with a backtrace"
+)]
+
 mod adopt;
 mod change;
 mod interface;

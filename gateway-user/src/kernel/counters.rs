@@ -168,8 +168,11 @@ mod tests {
         },
     };
 
-    fn plan(listeners: &[(u16, &str, &[(u8, &str)])]) -> FilterPlan {
-        let listener = |(id, name, entries): &(u16, &str, &[(u8, &str)])| FilterListener {
+    /// Id, name, and entries with their positions.
+    type Row<'a> = (u16, &'a str, &'a [(u8, &'a str)]);
+
+    fn plan(listeners: &[Row<'_>]) -> FilterPlan {
+        let listener = |(id, name, entries): &Row<'_>| FilterListener {
             id: *id,
             name: Name::new(name).unwrap(),
             interface: "eth0".to_owned(),
