@@ -14,7 +14,6 @@ use super::{
     Config,
     attach::{self, Attachment},
     counters::Fresh,
-    events,
     load::{Program, refuse_foreign, refuse_map},
     netlink::{self, Link},
     object::Object,
@@ -185,10 +184,7 @@ impl Kernel {
         let object =
             self.object.as_ref().ok_or_else(|| Refusal::new("filter_object", "no object was opened"))?;
         if self.tables.is_none() {
-            let tables = self.tables.insert(Tables::open(object, &self.pins)?);
-            if let Err(error) = events::refill(tables) {
-                tracing::debug!(%error, "the budget of drop events was not filled");
-            }
+            self.tables = Some(Tables::open(object, &self.pins)?);
         }
         let mut programs = BTreeMap::new();
         standings.try_each(|target| {
