@@ -17,7 +17,8 @@ pub(super) struct Namespace {
 
 impl Namespace {
     pub(super) fn new(purpose: &str) -> anyhow::Result<Self> {
-        let name = format!("xtask{}{purpose}", std::process::id());
+        sweep();
+        let name = format!("{PREFIX}{}{purpose}", std::process::id());
         run::check(run::command("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name };
         run::check(namespace.command("ip").args(["link", "set", "lo", "up"]))?;
@@ -31,11 +32,26 @@ impl Namespace {
         command
     }
 
-    /// The same, on one core.
+    /// The same, on one core, in a session of its own: where the kernel schedules by session (autogroup), every
+    /// candidate and the load get the same share, whatever else runs. It ends with this process.
     pub(super) fn pinned(&self, core: usize, program: &str) -> Command {
-        let mut command = self.command("taskset");
-        command.args(["-c", &core.to_string(), program]);
+        let mut command = self.command("setsid");
+        command.args(["setpriv", "--pdeathsig", "TERM", "taskset", "-c", &core.to_string(), program]);
         command
+    }
+}
+
+const PREFIX: &str = "xtask";
+
+/// Removes namespaces of benchmarks that were interrupted: those whose process is gone.
+fn sweep() {
+    let Ok(entries) = fs::read_dir("/run/netns") else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let digits = name.strip_prefix(PREFIX).map(|rest| rest.trim_end_matches(char::is_alphabetic));
+        let pid = digits.and_then(|digits| digits.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = run::check(run::command("ip").args(["netns", "delete", &name]));
+        }
     }
 }
 

@@ -101,7 +101,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for case in &CASES {
         figures.push(measure(&scene, case, &candidates, arguments)?);
     }
-    report::save("proxy", &json!(figures))
+    report::save("proxy", &json!(figures))?;
+    // A log line per request adds up to gigabytes; the configuration stays for whoever wants to look.
+    drop(candidates);
+    for log in fs::read_dir(&scene.directory)?.flatten().filter(|file| is_log(&file.path())) {
+        fs::remove_file(log.path())?;
+    }
+    Ok(())
+}
+
+fn is_log(file: &std::path::Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "log")
 }
 
 /// Interleaved rounds of one case over all candidates; the first candidate is ours.
