@@ -2,9 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where the interesting part of a frame is, for cutting it short.
-pub(crate) const ETHERNET: usize = 14;
-
 /// IP protocol numbers.
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;

@@ -1,89 +1,12 @@
-//! One packet, one policy, one verdict: every rule of DESIGN §4 by its row, through both entry points.
+//! TCP to a listener in every wrapping: tags, options, extension headers; lists hit, missed and empty.
 
-use gateway_common::{decide::Verdict, reason::Reason};
-use gateway_user::snapshot::filter::{Echo, FilterListener, FilterTables};
+use gateway_common::reason::Reason;
 
+use super::{HOST4, HOST6, Rows, TAGGED, echo, is_v6, sources, to_port};
 use crate::{
-    packet::{ACK, ETHERNET, Extension, Frame, RST, SYN, Upper, protocol},
-    policy::{WAN, listener, tables},
-    rig::{ENTRY_POINTS, Observed, Rig},
+    packet::{ACK, Extension, Frame, RST, SYN, Upper, protocol},
+    policy::listener,
 };
-
-/// Checks rows in one rig; all failures are shown at once.
-pub(crate) struct Rows {
-    rig: Rig,
-    generation: u64,
-    ids: Vec<u32>,
-    failures: Vec<String>,
-}
-
-impl Rows {
-    fn new() -> Self {
-        Self { rig: Rig::load(WAN), generation: 0, ids: Vec::new(), failures: Vec::new() }
-    }
-
-    fn policy(&mut self, listeners: &[FilterListener]) -> FilterTables {
-        self.generation += 1;
-        self.ids = listeners.iter().map(|it| u32::from(it.id)).collect();
-        let tables = tables(self.generation, listeners.to_vec());
-        self.rig.publish(&tables);
-        tables
-    }
-
-    /// `frame` gets `reason`, on the account of the listener `id`, by its entry at `entry`.
-    fn expect(&mut self, description: &str, frame: &Frame, reason: Reason, id: u32, entry: Option<u8>) {
-        let bytes = frame.bytes();
-        let entry = entry.unwrap_or(Verdict::NO_ENTRY);
-        let expected = Observed { action: reason.action(), verdict: Verdict { reason, listener: id, entry } };
-        for name in ENTRY_POINTS {
-            let observed = self.rig.observe(name, &bytes, &self.ids);
-            if observed != expected {
-                self.failures.push(format!(
-                    "{name}: {description}: expected {expected:?}, observed {observed:?}\n  {frame:?}"
-                ));
-            }
-        }
-    }
-
-    fn pass(&mut self, description: &str, frame: &Frame) {
-        self.expect(description, frame, Reason::NotListener, 0, None);
-    }
-
-    fn finish(self) {
-        assert!(self.failures.is_empty(), "{} rows fail:\n{}", self.failures.len(), self.failures.join("\n"));
-    }
-}
-
-const HOST4: &str = "198.51.100.1";
-const HOST6: &str = "2001:db8:1::1";
-const LISTED4: &str = "192.0.2.1";
-const LISTED6: &str = "2001:db8:2::1";
-const STRANGER4: &str = "203.0.113.9";
-const STRANGER6: &str = "2001:db8:3::9";
-
-const TAGGED: [&[(u16, u16)]; 6] = [
-    &[],
-    &[(0x8100, 5)],
-    &[(0x88a8, 5)],
-    // Priority, DEI and id.
-    &[(0x8100, 0xf005)],
-    &[(0x88a8, 7), (0x8100, 5)],
-    &[(0x8100, 7), (0x8100, 5)],
-];
-
-/// The same destination from a listed and from another source, in both families.
-fn sources() -> [(Frame, bool); 4] {
-    [
-        (Frame::between(LISTED4, HOST4), true),
-        (Frame::between(STRANGER4, HOST4), false),
-        (Frame::between(LISTED6, HOST6), true),
-        (Frame::between(STRANGER6, HOST6), false),
-    ]
-}
-
-fn is_v6(frame: &Frame) -> bool {
-    frame.destination.is_ipv6()
-}
 
 #[test]
 fn a_segment_to_a_listener_is_judged_by_its_list_however_it_is_wrapped() {
@@ -171,10 +94,10 @@ fn more_than_two_tags_never_reach_a_listener() {
             for depth in 3..=4 {
                 let frame = Frame { tags: vec![(0x8100, 5); depth], ..frame.clone() };
                 rows.expect("deep, to a listener", &frame, Reason::VlanDepth, 3, None);
-                let echo = Frame { upper: Upper::Icmp { kind: echo_kind(&frame) }, ..frame.clone() };
-                rows.expect("deep echo, to a listener", &echo, Reason::VlanDepth, 3, None);
-                let upper = Upper::Tcp { source_port: 1, port: 22, flags: SYN };
-                rows.pass("deep, to another port", &Frame { upper, ..frame });
+                let ping = echo(&frame);
+                rows.expect("deep echo, to a listener", &ping, Reason::VlanDepth, 3, None);
+                let frame = to_port(&frame, 22, SYN);
+                rows.pass("deep, to another port", &frame);
             }
             for depth in 5..=6 {
                 let frame = Frame { tags: vec![(0x88a8, 5); depth], ..frame.clone() };
@@ -183,8 +106,4 @@ fn more_than_two_tags_never_reach_a_listener() {
         }
     }
     rows.finish();
-}
-
-fn echo_kind(frame: &Frame) -> u8 {
-    if is_v6(frame) { 128 } else { 8 }
 }
