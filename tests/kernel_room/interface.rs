@@ -172,6 +172,9 @@ fn an_interface_that_somebody_took_does_not_stop_edits() {
         let pin = std::fs::read_dir(links).unwrap().flatten().map(|entry| entry.path());
         let pin = pin.into_iter().find(|path| path.to_string_lossy().ends_with(LAN)).unwrap();
         std::fs::remove_file(pin).unwrap();
+        harness::wait::until("the kernel to release the link", std::time::Duration::from_secs(5), || {
+            xdp::attached(&net.gateway, LAN).is_none().then_some(())
+        });
         let mut thief = open(&scratch, "thief");
         publish(&mut thief, 1, vec![listener(1, LAN, &[])]);
         let taken = xdp::attached(&net.gateway, LAN);
