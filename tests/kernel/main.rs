@@ -6,6 +6,12 @@
 //! - `property`: the program, the host's `decide` and an independent oracle agree on random packets and policies.
 //! - `report`: counters, sampled events, swaps of generations.
 //! - `cost`: nanoseconds per packet, against an empty program.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a suite panics where it fails, with a backtrace"
+)]
 
 mod packet;
 mod policy;

@@ -124,3 +124,10 @@ fn bad_documents_are_refused_with_key_line_and_name() {
         assert!(format!("{refusal:?}").contains(named), "{text}: {refusal:?}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC*") {
+        let _ = Document::parse(&text);
+    }
+}

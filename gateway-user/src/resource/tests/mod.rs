@@ -238,7 +238,6 @@ proptest! {
         let _ = size::parse(&text);
         let _ = duration::parse(&text);
         let _ = Secret::new(&text);
-        let _ = crate::control::Document::parse(&text);
         let _ = from_json::<Listener>(&bytes);
         let _ = from_json::<Service>(&bytes);
         let _ = from_json::<Route>(&bytes);
