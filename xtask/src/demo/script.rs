@@ -61,19 +61,15 @@ fn prepare(playground: &mut Playground) -> anyhow::Result<()> {
     ])?;
     host(&["gateway", "cert", "add", "models", "--chain", &chain, "--key", &key])?;
     host(&["gateway", "domain", "add", DOMAIN, "--exposure", "public", "--cert", "models"])?;
-    let added = host(&["gateway", "service", "add", "hello", "--instance", "10.9.0.2:8000", "--json"])?;
-    let added: serde_json::Value =
-        serde_json::from_str(&added.stdout).context("`service add --json` gave no JSON")?;
-    let token = added.get("token").and_then(|token| token.as_str()).context("no token was printed")?;
-    playground.token = token.to_owned();
-    let link = playground.type_in(Who::Host, &["ip", "-d", "link", "show", "dev", "eth0"])?;
+    let added = host(&["gateway", "service", "add", "hello", "--instance", "10.9.0.2:8000"])?;
+    let token =
+        added.stdout.lines().find_map(|line| Some(line.strip_prefix("token")?.rsplit_once(": ")?.1.trim()));
+    playground.token = token.context("no token was printed")?.to_owned();
+    screen.command(Who::Host, &format!("TOKEN={}", playground.token));
+    let link = playground.type_in(Who::Host, &["ip", "link", "show", "dev", "eth0"])?;
     // ip prints `xdp` for a native program, `xdpgeneric` for the slow kind.
-    let native = link.stdout.split_whitespace().any(|word| word == "xdp" || word == "prog/xdp");
-    shows(
-        playground,
-        native && !link.stdout.contains("xdpgeneric"),
-        "the filter is attached to eth0, in native mode",
-    )
+    let native = link.stdout.split_whitespace().any(|word| word == "xdp");
+    shows(playground, native, "the XDP program is on eth0, in native mode")
 }
 
 fn nobody(playground: &Playground) -> anyhow::Result<()> {
