@@ -45,6 +45,13 @@ pub fn recover(text: &str) -> Refusal {
             _ => refusal,
         };
     }
+    // A name's own error (base knows no refusals that carry).
+    if let Some((before, _)) = prose.split_once("` is not a name")
+        && let Some((_, text)) = before.rsplit_once('`')
+        && let Err(refusal) = super::name("name", text)
+    {
+        return refusal;
+    }
     Refusal::new("invalid", prose)
 }
 
