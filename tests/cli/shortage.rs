@@ -39,6 +39,7 @@ fn a_full_disk_refuses_changes_and_keeps_what_is() {
     // It goes on serving, and refusing, without harm.
     desk.gateway.cli(&["allow", "add", "front", "192.0.2.2"]).refused();
     assert_eq!(desk.whole(), full);
+    drop(file);
     fs::remove_file(&filler).expect("room again");
     desk.ok(&["allow", "add", "front", "192.0.2.3"]);
     let export = desk.gateway.export();

@@ -74,11 +74,11 @@ fn the_first_try_without_root_works() {
         serde_json::from_str(&cli(&["status", "--json"]).success()).expect("JSON");
     assert_eq!(status["listeners"][0]["listener"], "local", "{status}");
     assert!(
-        status["filter"].as_array().is_some_and(|all| all.iter().all(|one| one["mode"] == "off")),
+        status["filter"].as_array().is_some_and(|all| all.iter().all(|one| one["mode"] == "accept")),
         "{status}"
     );
     let human = cli(&["status"]).success();
-    assert!(human.contains("off"), "{human}");
+    assert!(human.contains("accept"), "{human}");
     assert!(said().contains("filter"), "the log does not speak of the filter:\n{}", said());
 
     let upstream = namespace.within(|| harness::Upstream::local("one"));

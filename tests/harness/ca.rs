@@ -39,7 +39,10 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        // Authorities of one name are one to OpenSSL, which then finds bad signatures instead of a stranger.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("Test authority {}", crate::netns::unique()));
         let key = KeyPair::generate().expect("key");
         let pem = params.self_signed(&key).expect("self-signed").pem();
         Self { issuer: Issuer::new(params, key), pem }

@@ -1,7 +1,10 @@
 //! Packets dressed up to get round the list. Every row is sent with the filter on, when the kernel must drop it, and
 //! again without, when exactly the kernel's proofs must fail while the proxy still refuses the connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use harness::{
     Reach,
@@ -25,8 +28,12 @@ struct Attempt {
     answered: bool,
 }
 
-const V4: SocketAddr = SocketAddr::new(IpAddr::V4(GHOST_V4), 4000);
-const V6: SocketAddr = SocketAddr::new(IpAddr::V6(GHOST_V6), 4000);
+/// A source port of its own for every frame: the host answers a repeated SYN only twice a second.
+static PORT: AtomicU16 = AtomicU16::new(4000);
+
+fn source(ghost: impl Into<IpAddr>) -> SocketAddr {
+    SocketAddr::new(ghost.into(), PORT.fetch_add(1, Ordering::Relaxed))
+}
 
 fn attempt(what: &'static str, reason: &'static str, answered: bool, frames: Vec<Vec<u8>>) -> Attempt {
     Attempt { what, side: Side::Public, frames, reason, answered }
@@ -34,20 +41,20 @@ fn attempt(what: &'static str, reason: &'static str, answered: bool, frames: Vec
 
 /// A SYN to the listener in an IPv4 packet with these option words.
 fn optioned(words: u8) -> Vec<u8> {
-    let segment = Tcp::syn().segment(V4, HTTPS_V4, &[]);
+    let segment = Tcp::syn().segment(source(GHOST_V4), HTTPS_V4, &[]);
     let header = Ipv4 { source: GHOST_V4, destination: PUBLIC_V4, option_words: words, ..Ipv4::new() };
     Link::default().v4(&header.packet(&segment))
 }
 
 /// A SYN to the listener behind these IPv6 extension headers.
 fn chained(link: &Link, chain: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let segment = Tcp::syn().segment(V6, HTTPS_V6, &[]);
+    let segment = Tcp::syn().segment(source(GHOST_V6), HTTPS_V6, &[]);
     link.v6(&frame::ipv6(GHOST_V6, PUBLIC_V6, chain, 6, &segment))
 }
 
 /// A SYN with data, cut into two IPv4 fragments, the first of `first` bytes.
 fn fragments_v4(first: usize) -> Vec<Vec<u8>> {
-    let segment = Tcp::syn().segment(V4, HTTPS_V4, &[0; 44]);
+    let segment = Tcp::syn().segment(source(GHOST_V4), HTTPS_V4, &[0; 44]);
     let (head, tail) = segment.split_at(first);
     let header = Ipv4 { source: GHOST_V4, destination: PUBLIC_V4, ..Ipv4::new() };
     let offset = u16::try_from(first / 8).expect("a small offset");
@@ -58,7 +65,7 @@ fn fragments_v4(first: usize) -> Vec<Vec<u8>> {
 }
 
 fn fragments_v6() -> Vec<Vec<u8>> {
-    let segment = Tcp::syn().segment(V6, HTTPS_V6, &[0; 44]);
+    let segment = Tcp::syn().segment(source(GHOST_V6), HTTPS_V6, &[0; 44]);
     let (head, tail) = segment.split_at(32);
     let part = |offset, more, payload: &[u8]| {
         let chain = [extension::fragment(offset, more, 77)];
@@ -74,55 +81,55 @@ fn attempts() -> Vec<Attempt> {
     let lan = Link { destination: LAN_MAC, ..Link::default() };
     let options = extension::options;
     let mut rows = vec![
-        attempt("plain v4", "not_allowed", true, vec![frame::syn(&plain, V4, HTTPS_V4)]),
-        attempt("plain v6", "not_allowed", true, vec![frame::syn(&plain, V6, HTTPS_V6)]),
+        attempt("plain v4", "not_allowed", true, vec![frame::syn(&plain, source(GHOST_V4), HTTPS_V4)]),
+        attempt("plain v6", "not_allowed", true, vec![frame::syn(&plain, source(GHOST_V6), HTTPS_V6)]),
         attempt(
             "plain v4 to the HTTP port",
             "not_allowed",
             true,
-            vec![frame::syn(&plain, V4, (PUBLIC_V4, 80).into())],
+            vec![frame::syn(&plain, source(GHOST_V4), (PUBLIC_V4, 80).into())],
         ),
         attempt(
             "802.1Q priority tag, v4",
             "not_allowed",
             true,
-            vec![frame::syn(&priority(&[(DOT1Q, 0)]), V4, HTTPS_V4)],
+            vec![frame::syn(&priority(&[(DOT1Q, 0)]), source(GHOST_V4), HTTPS_V4)],
         ),
         attempt(
             "802.1Q priority tag, v6",
             "not_allowed",
             true,
-            vec![frame::syn(&priority(&[(DOT1Q, 0)]), V6, HTTPS_V6)],
+            vec![frame::syn(&priority(&[(DOT1Q, 0)]), source(GHOST_V6), HTTPS_V6)],
         ),
         attempt(
             "802.1Q tag",
             "not_allowed",
             false,
-            vec![frame::syn(&priority(&[(DOT1Q, 10)]), V4, HTTPS_V4)],
+            vec![frame::syn(&priority(&[(DOT1Q, 10)]), source(GHOST_V4), HTTPS_V4)],
         ),
         attempt(
             "802.1ad tag",
             "not_allowed",
             false,
-            vec![frame::syn(&priority(&[(DOT1AD, 10)]), V6, HTTPS_V6)],
+            vec![frame::syn(&priority(&[(DOT1AD, 10)]), source(GHOST_V6), HTTPS_V6)],
         ),
         attempt(
             "two priority tags, v4",
             "not_allowed",
             true,
-            vec![frame::syn(&priority(&[(DOT1AD, 0), (DOT1Q, 0)]), V4, HTTPS_V4)],
+            vec![frame::syn(&priority(&[(DOT1AD, 0), (DOT1Q, 0)]), source(GHOST_V4), HTTPS_V4)],
         ),
         attempt(
             "two tags, v6",
             "not_allowed",
             false,
-            vec![frame::syn(&priority(&[(DOT1Q, 10), (DOT1Q, 20)]), V6, HTTPS_V6)],
+            vec![frame::syn(&priority(&[(DOT1Q, 10), (DOT1Q, 20)]), source(GHOST_V6), HTTPS_V6)],
         ),
         attempt(
             "three tags",
             "vlan_depth",
             false,
-            vec![frame::syn(&priority(&[(DOT1AD, 1), (DOT1Q, 2), (DOT1Q, 3)]), V4, HTTPS_V4)],
+            vec![frame::syn(&priority(&[(DOT1AD, 1), (DOT1Q, 2), (DOT1Q, 3)]), source(GHOST_V4), HTTPS_V4)],
         ),
         attempt("one word of IPv4 options", "not_allowed", true, vec![optioned(1)]),
         attempt("ten words of IPv4 options", "not_allowed", true, vec![optioned(10)]),
@@ -168,9 +175,10 @@ fn attempts() -> Vec<Attempt> {
         attempt("v4 fragments, the first without flags", "fragment", true, fragments_v4(8)),
         attempt("v6 fragments", "fragment", true, fragments_v6()),
     ];
-    for (what, source, target) in
-        [("v4 by the other interface", V4, HTTPS_V4), ("v6 by the other interface", V6, HTTPS_V6)]
-    {
+    for (what, source, target) in [
+        ("v4 by the other interface", source(GHOST_V4), HTTPS_V4),
+        ("v6 by the other interface", source(GHOST_V6), HTTPS_V6),
+    ] {
         rows.push(Attempt {
             what,
             side: Side::Lan,

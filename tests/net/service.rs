@@ -97,7 +97,10 @@ fn a_mebibyte_passes_and_one_byte_more_does_not() {
         1 << 20
     );
     let before = served.upstream.requests();
-    send(&over, &[]).expect(413);
+    // curl 7.88 (Debian 12) takes an answer that comes before its HTTP/2 upload has ended for a broken stream, whoever
+    // sends it; what it gets over HTTP/2 is asserted by its effect on the instance only.
+    send(&over, &["--http1.1"]).expect(413);
+    assert!(matches!(send(&over, &["--http2"]).status, 0 | 413));
     assert_eq!(served.upstream.requests(), before, "a declared length is refused before anything is sent");
     send(&over, &["-H", "Transfer-Encoding: chunked", "--http1.1"]).expect(413);
     site.gateway.cli(&["service", "update", "echo", "--body-limit", "2MiB"]).ok();
@@ -220,14 +223,15 @@ fn requests_are_logged_and_counted() {
     let site = Site::open();
     let served = site.serve();
     site.allow("198.51.100.10");
-    let answer = served.call(&site, "/seed").run();
-    answer.expect(200);
-    let id = answer.header("x-request-id").expect("a request id");
-    site.gateway.wait_for_log(id);
+    served.call(&site, "/seed").run().expect(200);
+    // The instance is told the number of the request, and the log has it.
+    let id = served.upstream.last()["headers"]["x-request-id"].as_str().expect("a request id").to_owned();
+    site.gateway.wait_for_log(&id);
     let log = site.gateway.log();
-    let line = log.lines().find(|line| line.contains(id)).expect("the line");
+    let line = log.lines().find(|line| line.contains(&id)).expect("the line");
     let line: serde_json::Value =
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!((&line["status"], &line["service"]), (&200.into(), &"echo".into()), "{line}");
     assert!(!line.to_string().contains(&served.token), "the log has the token");
     let metrics = curl(&site.net.gateway, "http://127.0.0.1:9145/metrics").run();
     assert!(metrics.expect(200).body.contains("echo"), "{}", metrics.body);

@@ -104,8 +104,9 @@ fn names_in_tls_and_in_http_belong_together() {
 #[test]
 fn grpc_is_refused_in_its_own_words() {
     let call = Call::new();
+    call.desk.ok(&["service", "add", "rpc", "--protocol", "grpc", "--instance", &call.upstream.instance()]);
     let answer = call
-        .curl(&format!("{HTTP}/api/predict/echo/pkg.Service/Method"))
+        .curl(&format!("{HTTP}/api/predict/rpc/pkg.Service/Method"))
         .header("Content-Type: application/grpc")
         .header("TE: trailers")
         .with(&["--http2-prior-knowledge", "-X", "POST"])
