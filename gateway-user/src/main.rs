@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use gateway_user::{
     app,
     base::Refusal,
@@ -12,7 +11,7 @@ use gateway_user::{
 };
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = Cli::of_process();
     let verb = match command {
         Command::Remote(verb) => return cli::remote(&global, &verb).into(),
         Command::Generate(verb) => return cli::generate(&global, &verb).into(),

@@ -2,13 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _, chown},
-        net::UnixStream,
-    },
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _, chown},
     path::Path,
 };
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
 use super::Writers;
@@ -77,13 +75,22 @@ fn clear(path: &Path) -> Result<(), Taken> {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(Taken::NotASocket),
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(Taken::Answers),
+    match knock(path) {
+        Ok(()) => Err(Taken::Answers),
+        // A daemon that is behind with accepting is still a daemon.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Taken::Answers),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(Taken::Failed)
         }
         Err(error) => Err(Taken::Failed(error)),
     }
+}
+
+/// Connects without waiting: with a full backlog a blocking connect would hang here (unix(7)).
+fn knock(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 #[cfg(test)]

@@ -47,12 +47,17 @@ fn once(session: &Session) -> Done {
     let events = reply.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if !events.is_empty() {
         let mut table =
-            Table::new(&["SOURCE", "DESTINATION", "INTERFACE", "LISTENER", "REASON", "GENERATION"]);
+            Table::new(&["TIME", "SOURCE", "DESTINATION", "INTERFACE", "LISTENER", "REASON", "GENERATION"]);
         for event in events {
-            table.row(
-                ["source", "destination", "interface", "listener", "reason", "generation"]
-                    .map(|key| field(event, key)),
-            );
+            table.row([
+                field(event, "time"),
+                address(event, "source"),
+                address(event, "destination"),
+                field(event, "interface"),
+                field(event, "listener"),
+                field(event, "reason"),
+                field(event, "generation"),
+            ]);
         }
         print_text(&format!("\nsamples:\n{}", table.render()));
     }
@@ -74,13 +79,24 @@ fn follow(session: &Session) -> Done {
 
 fn line(event: &Value) -> String {
     format!(
-        "{} > {} on {}: {} (listener {}, {} bytes, generation {})",
-        field(event, "source"),
-        field(event, "destination"),
+        "{}  {} > {} on {}: {} (listener {}, {} bytes, generation {})",
+        field(event, "time"),
+        address(event, "source"),
+        address(event, "destination"),
         field(event, "interface"),
         field(event, "reason"),
         field(event, "listener"),
         field(event, "length"),
         field(event, "generation"),
     )
+}
+
+/// Address and port; a packet without ports has 0.
+fn address(event: &Value, side: &str) -> String {
+    let ip = field(event, side);
+    match event.get(format!("{side}_port")).and_then(Value::as_u64) {
+        None | Some(0) => ip,
+        Some(port) if ip.contains(':') => format!("[{ip}]:{port}"),
+        Some(port) => format!("{ip}:{port}"),
+    }
 }

@@ -181,6 +181,21 @@ struct Session {
 type Done = Result<u8, Failure>;
 
 impl Cli {
+    /// Parses the command line. Help and version end the process with 0, a usage error with 2.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            // clap cannot say whether --json was meant, for it did not get that far.
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                let refusal = Refusal::new("usage", first).remedy("see `gateway --help`");
+                output::print_error_json(&refusal);
+            }
+            error.exit()
+        })
+    }
+
     /// The parser's description, for completions and man pages.
     #[must_use]
     pub fn describe() -> clap::Command {

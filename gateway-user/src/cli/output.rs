@@ -40,7 +40,14 @@ pub(super) fn print_json_line(value: &Value) {
 pub fn print_error(refusal: &Refusal, json: bool) {
     // stderr may be closed; there is nobody left to tell.
     let _ = writeln!(io::stderr(), "gateway: {refusal}");
-    if json && let Ok(value) = serde_json::to_value(ErrorReply { error: refusal.clone() }) {
+    if json {
+        print_error_json(refusal);
+    }
+}
+
+/// Writes the error object of a refusal to stdout.
+pub(super) fn print_error_json(refusal: &Refusal) {
+    if let Ok(value) = serde_json::to_value(ErrorReply { error: refusal.clone() }) {
         print_json(&value);
     }
 }
@@ -92,9 +99,37 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
+/// Fields that are seconds since the Unix epoch, wherever they stand.
+const TIMES: [&str; 5] = ["time", "created", "until", "not_before", "not_after"];
+
 /// A field of an answer as text for people: `-` when it is absent.
 pub(super) fn field(value: &Value, key: &str) -> String {
-    value.get(key).map_or_else(|| "-".to_owned(), plain)
+    let value = value.get(key);
+    match value.and_then(Value::as_f64).filter(|_| TIMES.contains(&key)) {
+        Some(seconds) => date(seconds),
+        None => value.map_or_else(|| "-".to_owned(), plain),
+    }
+}
+
+/// A time as `2026-11-20 14:05:09Z` (RFC 3339 with a space).
+fn date(seconds: f64) -> String {
+    // Times beyond year 9999 are nonsense from a certificate; they are shown as the number they are.
+    if !(0.0..253_402_300_800.0).contains(&seconds) {
+        return seconds.to_string();
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked above")]
+    let seconds = seconds as i64;
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to a civil date by 400-year eras that begin on 1 March (Howard Hinnant, "chrono-compatible algorithms").
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
 }
 
 /// A value as text for people.
@@ -109,7 +144,7 @@ pub(super) fn plain(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
         Value::Object(map) => {
-            map.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect::<Vec<_>>().join(" ")
+            map.keys().map(|key| format!("{key}={}", field(value, key))).collect::<Vec<_>>().join(" ")
         }
     }
 }
@@ -135,8 +170,8 @@ pub(super) fn item_lines(item: &Value) -> String {
     let Some(map) = item.as_object() else { return format!("{}\n", plain(item)) };
     let first = map.iter().filter(|(key, _)| matches!(key.as_str(), "name" | "host"));
     let rest = map.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "host"));
-    for (key, value) in first.chain(rest) {
-        table.row([key.clone(), plain(value)]);
+    for (key, _) in first.chain(rest) {
+        table.row([key.clone(), field(item, key)]);
     }
     table.render()
 }
@@ -145,7 +180,7 @@ pub(super) fn item_lines(item: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{Table, item_lines, items_table};
+    use super::{Table, field, item_lines, items_table};
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_trailing_space() {
@@ -159,6 +194,21 @@ mod tests {
     fn absent_and_empty_fields_are_dashes_and_control_characters_are_gone() {
         let reply = json!({"items": [{"a": "x\u{1b}[2J", "b": []}, {"b": [1, true]}]});
         assert_eq!(items_table(&reply, &[("A", "a"), ("B", "b")]), "A      B\nx [2J  -\n-      1, yes\n");
+    }
+
+    #[test]
+    fn times_are_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (1_795_183_509, "2026-11-20 14:05:09Z"),
+            (4_107_542_399_i64, "2100-02-28 23:59:59Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(field(&json!({ "not_after": seconds }), "not_after"), text);
+        }
+        assert_eq!(field(&json!({"time": -1, "packets": 5}), "time"), "-1");
+        assert_eq!(field(&json!({"time": 1, "packets": 5}), "packets"), "5");
     }
 
     #[test]
