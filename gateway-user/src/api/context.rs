@@ -57,19 +57,10 @@ impl Context {
     pub(super) fn edit(&self, request: &Request, edit: Edit) -> Result<Outcome, Refusal> {
         let options = Options { dry_run: request.dry_run()?, actor: Some(request.uid), confirm: None };
         let summary = edit.summary();
-        let dry_run = options.dry_run;
         let outcome = self.control.borrow_mut().edit(edit, options);
-        match &outcome {
-            Ok(outcome) => tracing::info!(
-                uid = request.uid,
-                generation = outcome.generation.0,
-                changed = outcome.changed,
-                dry_run,
-                "{summary}"
-            ),
-            Err(refusal) => {
-                tracing::warn!(uid = request.uid, code = refusal.code, "refused: {summary}: {refusal}");
-            }
+        // The control plane logs what it changed; what was refused is only known here.
+        if let Err(refusal) = &outcome {
+            tracing::warn!(uid = request.uid, code = refusal.code, "refused: {summary}: {refusal}");
         }
         outcome
     }

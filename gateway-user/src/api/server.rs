@@ -87,7 +87,7 @@ pub async fn serve(
         });
     }
     drop(stopper);
-    // Followed streams never end by themselves, so this is a bound and not an expectation.
+    // A reader that takes nothing from its stream would hold this up, so it is bounded.
     let finish = async { while connections.join_next().await.is_some() {} };
     let _ = time::timeout(Duration::from_millis(500), finish).await;
 }
@@ -109,9 +109,10 @@ async fn connection(
     writers: Rc<Writers>,
     mut stopping: watch::Receiver<()>,
 ) {
+    let streams = stopping.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (context, writers) = (Rc::clone(&context), Rc::clone(&writers));
-        async move { Ok::<_, Infallible>(answer(request, peer, &context, &writers).await) }
+        let (context, writers, stopping) = (Rc::clone(&context), Rc::clone(&writers), streams.clone());
+        async move { Ok::<_, Infallible>(answer(request, peer, &context, &writers, stopping).await) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -138,11 +139,12 @@ async fn answer(
     peer: Peer,
     context: &Rc<Context>,
     writers: &Writers,
+    stopping: watch::Receiver<()>,
 ) -> Response<Answer> {
     match handle(request, peer, context, writers).await {
         Ok(Reply::Json(value)) => json(StatusCode::OK, &value),
         Ok(Reply::Check(plan)) => json(StatusCode::OK, &plan.run().await),
-        Ok(Reply::Drops { after }) => follow(Rc::clone(context), after),
+        Ok(Reply::Drops { after }) => follow(Rc::clone(context), after, stopping),
         Err(refusal) => refuse(refusal),
     }
 }
@@ -230,8 +232,8 @@ fn respond(status: StatusCode, media: &'static str, body: Answer) -> Response<An
     response
 }
 
-/// Streams samples as they are collected. The task ends when the client goes away.
-fn follow(context: Rc<Context>, mut after: u64) -> Response<Answer> {
+/// Streams samples as they are collected. The task ends when the client goes away or the daemon stops.
+fn follow(context: Rc<Context>, mut after: u64, mut stopping: watch::Receiver<()>) -> Response<Answer> {
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
     tokio::task::spawn_local(async move {
         let mut quiet = Duration::ZERO;
@@ -252,6 +254,8 @@ fn follow(context: Rc<Context>, mut after: u64) -> Response<Answer> {
             }
             tokio::select! {
                 () = sender.closed() => return,
+                // The stream ends as a whole answer, so that the reader sees an end and not a failure.
+                _ = stopping.changed() => return,
                 () = time::sleep(FOLLOW_INTERVAL) => {}
             }
         }

@@ -143,6 +143,10 @@ pub(super) fn plain(value: &Value) -> String {
         Value::String(text) => printable(text),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        // A route's target in the form of the command line.
+        Value::Object(map) if map.len() == 2 && map.contains_key("service") && map.contains_key("weight") => {
+            format!("{}={}", field(value, "service"), field(value, "weight"))
+        }
         Value::Object(map) => {
             map.keys().map(|key| format!("{key}={}", field(value, key))).collect::<Vec<_>>().join(" ")
         }

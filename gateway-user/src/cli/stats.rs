@@ -67,43 +67,46 @@ fn read(session: &Session) -> Result<Value, Failure> {
     session.client.send(Call::get(&["stats"]))
 }
 
-/// Both tables; with an earlier answer the numbers are per second.
+/// All tables; with an earlier answer the counters are per second.
 fn tables(reply: &Value, before: Option<(&Value, u64)>) -> String {
-    let mut text = format!("generation {}\n\n", field(reply, "generation"));
-    let unit = if before.is_some() { "/S" } else { "" };
-    let earlier = |key: &str, identity: &[&str]| before.map(|(value, _)| rows_by(value, key, identity));
-    let seconds = before.map_or(1, |(_, seconds)| seconds);
-
-    let identity = ["listener", "reason"];
-    let old = earlier("filter", &identity);
-    let (packets, bytes) = (format!("PACKETS{unit}"), format!("BYTES{unit}"));
-    let mut table = Table::new(&["LISTENER", "VERDICT", "REASON", &packets, &bytes]);
-    for row in rows(reply, "filter") {
-        let old = old.as_ref().and_then(|old| old.get(&identify(row, &identity)).copied());
-        table.row([
-            field(row, "listener"),
-            field(row, "verdict"),
-            field(row, "reason"),
-            figure(row, "packets", old, seconds),
-            figure(row, "bytes", old, seconds),
-        ]);
+    let mut text = format!("generation {}\n", field(reply, "generation"));
+    for (key, named, none) in [
+        ("filter", &["listener", "verdict", "reason"][..], "no packet was judged by the filter yet"),
+        ("listeners", &["name"], "no listener has had a connection yet"),
+        ("services", &["name"], "no service was called yet"),
+    ] {
+        text.push('\n');
+        text.push_str(&section(key, rows(reply, key), named, before).unwrap_or_else(|| format!("{none}\n")));
     }
-    text.push_str(&table.render());
-
-    let old = earlier("services", &["name"]);
-    let columns = numeric_columns(rows(reply, "services"));
-    let headings: Vec<String> = std::iter::once("SERVICE".to_owned())
-        .chain(columns.iter().map(|column| format!("{}{unit}", column.to_uppercase())))
-        .collect();
-    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
-    for row in rows(reply, "services") {
-        let old = old.as_ref().and_then(|old| old.get(&identify(row, &["name"])).copied());
-        let figures = columns.iter().map(|column| figure(row, column, old, seconds));
-        table.row(std::iter::once(field(row, "name")).chain(figures));
-    }
-    text.push('\n');
-    text.push_str(&table.render());
     text
+}
+
+/// One table: the columns that name a row, then its figures.
+fn section(key: &str, rows_now: &[Value], named: &[&str], before: Option<(&Value, u64)>) -> Option<String> {
+    if rows_now.is_empty() {
+        return None;
+    }
+    let old = before.map(|(value, _)| rows_by(value, key, named));
+    let seconds = before.map_or(1, |(_, seconds)| seconds);
+    let columns = numeric_columns(rows_now);
+    let figures = columns.iter().map(|column| {
+        let per_second = before.is_some() && !LEVELS.contains(&column.as_str());
+        format!("{}{}", column.to_uppercase(), if per_second { "/S" } else { "" })
+    });
+    // `name` says nothing above a table of several kinds.
+    let names = named.iter().map(|name| match (*name, key) {
+        ("name", "services") => "SERVICE".to_owned(),
+        ("name", _) => "LISTENER".to_owned(),
+        (name, _) => name.to_uppercase(),
+    });
+    let headings: Vec<String> = names.chain(figures).collect();
+    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows_now {
+        let old = old.as_ref().and_then(|old| old.get(&identify(row, named)).copied());
+        let names = named.iter().map(|name| field(row, name));
+        table.row(names.chain(columns.iter().map(|column| figure(row, column, old, seconds))));
+    }
+    Some(table.render())
 }
 
 fn rows<'a>(reply: &'a Value, key: &str) -> &'a [Value] {
@@ -128,9 +131,13 @@ fn numeric_columns(rows: &[Value]) -> Vec<String> {
     columns
 }
 
+/// Figures that stand for themselves: their growth per second says nothing.
+const LEVELS: [&str; 6] = ["active", "live", "mean_us", "p50_us", "p99_us", "success_rate"];
+
 /// A number as it is, or its growth per second.
 fn figure(row: &Value, key: &str, old: Option<&Value>, seconds: u64) -> String {
     let now = row.get(key);
+    let old = old.filter(|_| !LEVELS.contains(&key));
     match (now.and_then(Value::as_u64), old.and_then(|old| old.get(key)).and_then(Value::as_u64)) {
         (Some(now), Some(old)) => (now.saturating_sub(old) / seconds.max(1)).to_string(),
         (Some(_) | None, _) => now.map_or_else(|| "-".to_owned(), plain),
@@ -146,14 +153,16 @@ mod tests {
     #[test]
     fn totals_and_rates() {
         let old = json!({"generation": 1, "filter": [{"listener": "a", "reason": "allowed", "verdict": "pass",
-            "packets": 10, "bytes": 100}], "services": [{"name": "s", "requests": 4}]});
+            "packets": 10, "bytes": 100}], "services": [{"name": "s", "requests": 4, "p50_us": 9}]});
         let mut new = old.clone();
         new["filter"][0]["packets"] = json!(30);
         new["services"][0]["requests"] = json!(8);
         let totals = tables(&new, None);
-        assert!(totals.contains("a         pass     allowed  30       100"), "{totals}");
+        assert!(totals.contains("a         pass     allowed  100    30\n"), "{totals}");
+        assert!(totals.contains("no listener has had a connection yet"), "{totals}");
         let rates = tables(&new, Some((&old, 2)));
-        assert!(rates.contains("a         pass     allowed  10         0"), "{rates}");
-        assert!(rates.contains("s        2"), "{rates}");
+        assert!(rates.contains("LISTENER  VERDICT  REASON   BYTES/S  PACKETS/S\n"), "{rates}");
+        assert!(rates.contains("a         pass     allowed  0        10\n"), "{rates}");
+        assert!(rates.contains("SERVICE  P50_US  REQUESTS/S\ns        9       2\n"), "{rates}");
     }
 }

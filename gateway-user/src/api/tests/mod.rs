@@ -177,3 +177,17 @@ fn a_followed_stream_ends_with_its_reader() {
     drop(stream);
     assert_eq!(daemon.send(Call::get(&["version"]))["version"], "9.9.9");
 }
+
+#[test]
+fn a_followed_stream_ends_whole_when_the_daemon_stops() {
+    let daemon = Daemon::start();
+    let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+    stream.write_all(b"GET /v1/drops?follow=true HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    drop(daemon);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    // RFC 9112 §7.1: the last chunk.
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+}
