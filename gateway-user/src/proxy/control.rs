@@ -30,7 +30,7 @@ use crate::{
         access::Log,
         traffic::{Report, Traffic},
     },
-    snapshot::{Snapshot, Subscriber},
+    snapshot::{Snapshot, Subscriber, filter::FilterTables},
 };
 
 /// A worker takes a new view within a turn of its loop; one that does not within this time is stuck.
@@ -66,6 +66,7 @@ type Bound = (BTreeMap<SocketKey, Held>, BTreeMap<SocketKey, String>);
 
 struct Staged {
     snapshot: Arc<Snapshot>,
+    tables: Arc<FilterTables>,
     new: BTreeMap<SocketKey, Held>,
     waiting: BTreeMap<SocketKey, String>,
 }
@@ -179,8 +180,8 @@ impl Proxy {
         if bound.is_empty() {
             return Ok(false);
         }
-        let snapshot = Arc::clone(&self.view.snapshot);
-        self.go_live(&snapshot, bound)?;
+        let (snapshot, tables) = (Arc::clone(&self.view.snapshot), Arc::clone(&self.view.tables));
+        self.go_live(&snapshot, tables, bound)?;
         Ok(true)
     }
 
@@ -261,7 +262,12 @@ impl Proxy {
     }
 
     /// Listens on `new`, hands everything to the workers and waits until each serves it.
-    fn go_live(&mut self, snapshot: &Arc<Snapshot>, new: BTreeMap<SocketKey, Held>) -> Result<(), Refusal> {
+    fn go_live(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        tables: Arc<FilterTables>,
+        new: BTreeMap<SocketKey, Held>,
+    ) -> Result<(), Refusal> {
         for (key, held) in &new {
             for socket in &held.sockets {
                 bind::listen(socket).map_err(|error| {
@@ -290,7 +296,7 @@ impl Proxy {
             .chain(self.shared.config.own_addresses.iter().copied())
             .collect();
         let traffic = &self.shared.traffic;
-        let view = View::build(snapshot, &self.view, traffic, routed, own, |listener| {
+        let view = View::build(snapshot, tables, &self.view, traffic, routed, own, |listener| {
             self.tls.view(listener, snapshot)
         });
         self.view = Arc::new(view);
@@ -339,8 +345,9 @@ impl Subscriber for Proxy {
     fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal> {
         self.abandon();
         self.tls.prepare(next)?;
+        let tables = Arc::new(FilterTables::unresolved(&next.filter)?);
         let (new, waiting) = self.bind_all(next)?;
-        self.staged = Some(Staged { snapshot: Arc::clone(next), new, waiting });
+        self.staged = Some(Staged { snapshot: Arc::clone(next), tables, new, waiting });
         Ok(())
     }
 
@@ -348,7 +355,7 @@ impl Subscriber for Proxy {
         let Some(staged) = self.staged.take() else {
             return Err(Refusal::new("nothing_staged", "the proxy has no staged snapshot"));
         };
-        self.go_live(&staged.snapshot, staged.new)?;
+        self.go_live(&staged.snapshot, staged.tables, staged.new)?;
         self.waiting = staged.waiting;
         Ok(())
     }

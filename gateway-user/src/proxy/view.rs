@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{Generation, Name},
     observe::traffic::{ListenerCounters, ServiceCounters, Traffic},
-    snapshot::{Listener, Snapshot, http::Service},
+    snapshot::{Listener, Snapshot, filter::FilterTables, http::Service},
 };
 
 /// Plain or TLS, a property of the socket.
@@ -30,6 +30,8 @@ pub(crate) enum Scheme {
 pub(crate) struct View {
     pub(crate) generation: Generation,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// The access policy, for the check at accept.
+    pub(crate) tables: Arc<FilterTables>,
     pub(crate) listeners: Vec<ListenerView>,
     /// What a socket belongs to now: listener index and scheme.
     pub(crate) sockets: HashMap<SocketId, (usize, Scheme)>,
@@ -77,6 +79,7 @@ impl View {
         Self {
             generation: Generation::default(),
             snapshot: Arc::default(),
+            tables: Arc::default(),
             listeners: Vec::new(),
             sockets: HashMap::new(),
             services: Vec::new(),
@@ -87,6 +90,7 @@ impl View {
     /// Builds the view of `snapshot`. `tls` gives a listener's certificates.
     pub(crate) fn build(
         snapshot: &Arc<Snapshot>,
+        tables: Arc<FilterTables>,
         previous: &Self,
         traffic: &Traffic,
         sockets: HashMap<SocketId, (usize, Scheme)>,
@@ -118,6 +122,7 @@ impl View {
         Self {
             generation: snapshot.generation,
             snapshot: Arc::clone(snapshot),
+            tables,
             listeners,
             sockets,
             services,

@@ -165,6 +165,8 @@ pub(crate) struct Relay {
     body: Incoming,
     record: Record,
     lease: Option<Lease>,
+    /// The request body, which may still be on its way.
+    progress: Rc<Progress>,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
@@ -177,11 +179,12 @@ impl Relay {
         body: Incoming,
         record: Record,
         lease: Lease,
+        progress: Rc<Progress>,
         deadline: Deadline,
         idle: Duration,
     ) -> Self {
         deadline.disarm();
-        Self { body, record, lease: Some(lease), deadline, idle, waiting: false }
+        Self { body, record, lease: Some(lease), progress, deadline, idle, waiting: false }
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -190,12 +193,20 @@ impl Relay {
             let worker = self.record.worker();
             lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
             self.record.completed();
+            if !self.progress.sent.get() {
+                self.record.left_unread();
+            }
         }
     }
 
     fn fail(&mut self, failure: Failure) -> BodyError {
         self.lease = None;
-        self.record.broken(failure);
+        // The instance's side broke because ours did: the cause is what is noted.
+        match self.progress.fault.get() {
+            Some(Failure::ClientGone) => {}
+            Some(cause) => self.record.broken(cause),
+            None => self.record.broken(failure),
+        }
         BodyError(failure)
     }
 }

@@ -199,7 +199,7 @@ async fn send(
     fields::to_client(&mut head.headers);
     Response::from_parts(
         head,
-        Answer::Relay(Relay::new(body, record, lease, deadline, service.timeouts.idle)),
+        Answer::Relay(Relay::new(body, record, lease, progress, deadline, service.timeouts.idle)),
     )
 }
 

@@ -43,7 +43,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(client: S, early: Byt
         pump(client_read, instance_write, early, &deadline, idle, |count| passed.set(passed.get() + count));
     let down =
         pump(instance_read, client_write, leftover.read_buf, &deadline, idle, |count| answered += count);
-    let both = async { tokio::join!(up, down) };
+    // A clean end of one side is passed on and the other may still talk; an error ends both.
+    let both = async { tokio::try_join!(up, down) };
     let result = deadline.bound(both).await;
     record.bytes_out = answered;
     match result {

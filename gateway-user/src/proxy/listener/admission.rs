@@ -1,65 +1,55 @@
-//! Pure: tier (c), the verdict at accept. Always on, the authority where no kernel filter runs.
+//! Pure: tier (c), the verdict at accept. Always on, the authority where no kernel filter runs. It is the same decision
+//! over the same tables as the kernel's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     observe::traffic::Refused,
-    snapshot::{
-        FilterPlan,
-        filter::{Action, Reason},
-    },
+    snapshot::filter::{FilterTables, Reason, address},
 };
 
-/// The verdict for a connection from `peer` to the listener with this id. `new` is false for one that is already
-/// established: those of a draining entry stay.
-pub(crate) fn judge(plan: &FilterPlan, listener: u16, peer: IpAddr, new: bool) -> Reason {
-    let Some(listener) = plan.listeners.iter().find(|candidate| candidate.id == listener) else {
-        return Reason::TableMissing;
-    };
-    if !listener.open {
-        return Reason::Closed;
-    }
-    let covers = |draining: bool| {
-        listener.entries.iter().any(|entry| entry.draining == draining && entry.cidr.contains(&peer))
-    };
-    match (covers(false), covers(true), new) {
-        (true, _, _) => Reason::Allowed,
-        (false, true, true) => Reason::DrainingNew,
-        (false, true, false) => Reason::Draining,
-        (false, false, _) => Reason::NotAllowed,
-    }
+/// Who is connected to what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow<'a> {
+    /// The interface that the socket is bound to.
+    pub(crate) interface: &'a str,
+    pub(crate) peer: IpAddr,
+    pub(crate) local: SocketAddr,
+    /// False for a connection that is established: those of a draining entry stay.
+    pub(crate) new: bool,
 }
 
-/// The counter of a verdict that refuses.
-pub(crate) fn refused(reason: Reason) -> Option<Refused> {
-    match reason.action() {
-        Action::Pass => None,
-        Action::Drop => Some(match reason {
-            Reason::NotAllowed => Refused::NotAllowed,
-            Reason::Closed => Refused::Closed,
-            Reason::DrainingNew => Refused::DrainingNew,
-            Reason::NotListener
-            | Reason::Allowed
-            | Reason::Echo
-            | Reason::Draining
-            | Reason::WrongInterface
-            | Reason::Fragment
-            | Reason::Truncated
-            | Reason::ExtChain
-            | Reason::VlanDepth
-            | Reason::Silent
-            | Reason::TableMissing => Refused::Other,
-        }),
+/// Why the flow is refused; `None`: it is admitted.
+pub(crate) fn refused(tables: &FilterTables, flow: Flow<'_>) -> Option<Refused> {
+    let local = SocketAddr::new(flow.local.ip().to_canonical(), flow.local.port());
+    let mut packet = address::connection(flow.peer.to_canonical(), local, 0);
+    packet.syn = flow.new;
+    match tables.judge(flow.interface, &packet).reason {
+        Reason::Allowed | Reason::Draining => None,
+        Reason::NotAllowed => Some(Refused::NotAllowed),
+        Reason::Closed => Some(Refused::Closed),
+        Reason::DrainingNew => Some(Refused::DrainingNew),
+        // A socket of ours that the tables do not know passes in the kernel, where it is none of the filter's business.
+        // Here it means that policy and sockets disagree, and that is never an admission.
+        Reason::NotListener
+        | Reason::Echo
+        | Reason::WrongInterface
+        | Reason::Fragment
+        | Reason::Truncated
+        | Reason::ExtChain
+        | Reason::VlanDepth
+        | Reason::Silent
+        | Reason::TableMissing => Some(Refused::Other),
     }
 }
 
 #[cfg(test)]
 mod tests {
-
-    use super::judge;
+    use super::{Flow, refused};
     use crate::{
         base::{Generation, Name},
-        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, Reason},
+        observe::traffic::Refused,
+        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress},
     };
 
     #[test]
@@ -70,8 +60,8 @@ mod tests {
             listeners: vec![FilterListener {
                 id: 7,
                 name: Name::new("l").unwrap(),
-                interface: "lo".into(),
-                addresses: vec![],
+                interface: "eth0".into(),
+                addresses: vec![ListenAddress::Any],
                 ports: vec![443],
                 open: true,
                 echo: Echo::Everybody,
@@ -82,17 +72,24 @@ mod tests {
                 ],
             }],
         };
-        let judge = |plan: &FilterPlan, peer: &str, new| judge(plan, 7, peer.parse().unwrap(), new);
-        assert_eq!(judge(&plan, "10.0.0.1", true), Reason::Allowed);
-        assert_eq!(judge(&plan, "192.0.2.1", true), Reason::DrainingNew);
-        assert_eq!(judge(&plan, "192.0.2.1", false), Reason::Draining);
-        assert_eq!(judge(&plan, "198.51.100.1", false), Reason::NotAllowed);
-        assert_eq!(judge(&plan, "::1", true), Reason::NotAllowed);
+        let judge = |plan: &FilterPlan, peer: &str, new| {
+            let local = if peer.contains('.') { "10.9.9.9:443" } else { "[2001:db8::1]:443" };
+            let flow =
+                Flow { interface: "eth0", peer: peer.parse().unwrap(), local: local.parse().unwrap(), new };
+            refused(&FilterTables::unresolved(plan).unwrap(), flow)
+        };
+        assert_eq!(judge(&plan, "10.0.0.1", true), None);
+        assert_eq!(judge(&plan, "192.0.2.1", true), Some(Refused::DrainingNew));
+        assert_eq!(judge(&plan, "192.0.2.1", false), None);
+        assert_eq!(judge(&plan, "198.51.100.1", false), Some(Refused::NotAllowed));
+        assert_eq!(judge(&plan, "2001:db8::2", true), Some(Refused::NotAllowed));
         plan.listeners[0].open = false;
-        assert_eq!(judge(&plan, "10.0.0.1", true), Reason::Closed);
+        assert_eq!(judge(&plan, "10.0.0.1", true), Some(Refused::Closed));
+        plan.listeners.clear();
         assert_eq!(
-            super::judge(&FilterPlan::default(), 7, "10.0.0.1".parse().unwrap(), true),
-            Reason::TableMissing
+            judge(&plan, "10.0.0.1", true),
+            Some(Refused::Other),
+            "what no table names is not admitted"
         );
     }
 }

@@ -8,7 +8,9 @@ pub(super) fn of(address: SocketAddr) -> Option<String> {
         .into_iter()
         .flat_map(|path| listeners(path, address.port()))
         .collect();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let numbered =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+    let processes = fs::read_dir("/proc").ok()?.flatten().filter(numbered);
     processes.map(|entry| entry.path()).find(|process| holds(process, &inodes)).map(|process| {
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
         let pid = process.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -47,6 +47,7 @@ pub(crate) struct Conn {
     pub(crate) scheme: Scheme,
     pub(crate) peer: SocketAddr,
     pub(crate) local: LocalName,
+    pub(crate) local_address: SocketAddr,
     /// The peer's address as `X-Forwarded-For` says it.
     pub(crate) client: HeaderValue,
     /// Index of the listener in the view of generation `seen`.
@@ -92,6 +93,7 @@ impl Conn {
             scheme: opening.scheme,
             peer: opening.peer,
             local: LocalName::new(opening.local.ip()),
+            local_address: opening.local,
             client: HeaderValue::try_from(client).unwrap_or(HeaderValue::from_static("unknown")),
             listener: Cell::new(opening.listener),
             counters: RefCell::new(opening.counters),

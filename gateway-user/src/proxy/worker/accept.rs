@@ -22,7 +22,8 @@ use crate::{
     proxy::{
         http::serve,
         listener::{
-            SocketId, admission,
+            SocketId,
+            admission::{self, Flow},
             live::{Conn, Opening},
         },
     },
@@ -99,9 +100,9 @@ fn admit(
     let (index, scheme) = *view.sockets.get(&id)?;
     let listener = view.listeners.get(index)?;
     let cells = listener.counters.worker(worker.id);
-    let reason =
-        admission::judge(&view.snapshot.filter, listener.listener.id, peer.ip().to_canonical(), true);
-    let refused = admission::refused(reason).or_else(|| {
+    let local = stream.local_addr().ok()?;
+    let flow = Flow { interface: &listener.listener.interface, peer: peer.ip(), local, new: true };
+    let refused = admission::refused(&view.tables, flow).or_else(|| {
         let full = worker.shared.connections.load(Relaxed) >= worker.shared.config.limits.connections;
         full.then_some(Refused::Capacity)
     });
@@ -112,7 +113,6 @@ fn admit(
         return None;
     }
     cells.accepted.add(1);
-    let local = stream.local_addr().ok()?;
     let counters = Arc::clone(&listener.counters);
     Some(Rc::new(Conn::new(Opening {
         socket: id,

@@ -32,7 +32,8 @@ use self::{accept::Acceptor, target::Target, timer::Timers};
 use super::{
     config::Config,
     listener::{
-        SocketId, admission,
+        SocketId,
+        admission::{self, Flow},
         live::{End, Live},
     },
     view::View,
@@ -243,16 +244,16 @@ impl Worker {
         self.live.each(|conn| {
             let admitted = view.sockets.get(&conn.socket).and_then(|(index, _)| {
                 let listener = view.listeners.get(*index)?;
-                let reason = admission::judge(
-                    &view.snapshot.filter,
-                    listener.listener.id,
-                    conn.peer.ip().to_canonical(),
-                    false,
-                );
-                admission::refused(reason).is_none().then_some((*index, listener))
+                let flow = Flow {
+                    interface: &listener.listener.interface,
+                    peer: conn.peer.ip(),
+                    local: conn.local_address,
+                    new: false,
+                };
+                admission::refused(&view.tables, flow).is_none().then_some(*index)
             });
             match admitted {
-                Some((index, _)) => conn.listener.set((view.generation.0, index)),
+                Some(index) => conn.listener.set((view.generation.0, index)),
                 None => {
                     if conn.end().is_none() {
                         conn.counters.borrow().worker(self.id).cut.add(1);

@@ -173,6 +173,11 @@ impl Record {
         self.reason = failure.name();
     }
 
+    /// The answer is complete, but not the request's body.
+    pub(crate) fn left_unread(&self) {
+        self.conn.unread.set(true);
+    }
+
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }

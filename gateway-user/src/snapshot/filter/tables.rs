@@ -37,7 +37,7 @@ pub struct Attachment {
 ///
 /// Slot numbers inside are relative to bank 0: the first slot has number 1. The methods that take a bank yield numbers
 /// as they stand in the kernel tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterTables {
     generation: u32,
     slots: Vec<Slot>,

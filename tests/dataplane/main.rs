@@ -1,0 +1,23 @@
+//! The data plane in process, over loopback, without privileges: a real proxy, real TLS and HTTP clients, a real
+//! instance. A new test goes to the file that names what it shows; what needs packets or the daemon belongs in `net`.
+//!
+//! - `refusals`: every row of the order of checks (DESIGN §5)
+//! - `bodies`: limits, streaming both ways, abandoned requests
+//! - `forwarding`: what an instance sees of a request, and a client of an answer
+//! - `balance`: weights, round robin, connection reuse, dead instances
+//! - `tls`: certificate choice, change, 421
+//! - `throttle`: rates over all workers
+//! - `changes`: edits under traffic, cuts, stops
+//! - `protocols`: HTTP/2, gRPC, WebSocket
+//! - `records`: access log, counters, metrics
+
+mod balance;
+mod bodies;
+mod changes;
+mod forwarding;
+mod protocols;
+mod records;
+mod refusals;
+mod support;
+mod throttle;
+mod tls;

@@ -1,0 +1,200 @@
+//! HTTP/2 towards clients, gRPC both ways, WebSocket.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gateway_user::snapshot::http::Protocol;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use crate::support::{TOKEN, Upstream, World, service};
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.unwrap() })
+}
+
+async fn prior_knowledge(world: &World) -> http2::SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(world.http).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(world: &World, path: &str, token: &str) -> http::request::Builder {
+    Request::post(format!("http://{}{path}", world.http)).header("authorization", token)
+}
+
+async fn collect(response: Response<Incoming>) -> (u16, HeaderMap, Bytes, Option<HeaderMap>) {
+    let (head, body) = response.into_parts();
+    let collected = body.collect().await.unwrap();
+    let trailers = collected.trailers().cloned();
+    (head.status.as_u16(), head.headers, collected.to_bytes(), trailers)
+}
+
+#[test]
+fn http2_clients_reach_http1_instances() {
+    let upstream = Upstream::new();
+    let world = World::new(&[upstream.address]);
+    block_on(async {
+        let mut sender = prior_knowledge(&world).await;
+        let ask = request(&world, "/api/predict/test/echo", TOKEN).body(Full::from("hello")).unwrap();
+        let response = sender.send_request(ask).await.unwrap();
+        assert_eq!(response.version(), Version::HTTP_2);
+        let (status, _, body, _) = collect(response).await;
+        assert_eq!((status, &body[..]), (200, &b"hello"[..]));
+
+        let ask = request(&world, "/api/predict/test/head?q=1", TOKEN)
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        let (_, _, body, _) =
+            collect(sender.send_request(ask.body(Full::default()).unwrap()).await.unwrap()).await;
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let headers: Vec<(String, String)> = serde_json::from_value(json["headers"].clone()).unwrap();
+        assert_eq!(json["uri"], "/head?q=1");
+        assert!(
+            headers.contains(&("cookie".into(), "a=1; b=2".into()))
+                && headers.contains(&("host".into(), world.http.to_string()))
+        );
+
+        let ask = request(&world, "/api/predict/test", "wrong").body(Full::default()).unwrap();
+        let (status, headers, ..) = collect(sender.send_request(ask).await.unwrap()).await;
+        assert_eq!((status, &headers["x-gateway-error"]), (401, &"unauthorized".parse().unwrap()));
+
+        let ask =
+            request(&world, "/api/predict/test", TOKEN).body(Full::from(vec![0; (1 << 20) + 1])).unwrap();
+        let (status, ..) = collect(sender.send_request(ask).await.unwrap()).await;
+        assert_eq!(status, 413);
+    });
+}
+
+#[test]
+fn many_streams_share_a_connection() {
+    let upstream = Upstream::new();
+    let world = World::new(&[upstream.address]);
+    block_on(async {
+        let sender = prior_knowledge(&world).await;
+        let tasks: Vec<_> = (0..50)
+            .map(|_| {
+                let mut sender = sender.clone();
+                let ask = request(&world, "/api/predict/test/events/5", TOKEN).body(Full::default()).unwrap();
+                tokio::spawn(async move { collect(sender.send_request(ask).await.unwrap()).await.2.len() })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 5 * "data: 1\n\n".len());
+        }
+    });
+}
+
+#[test]
+fn a_reset_stream_frees_the_instance() {
+    let upstream = Upstream::new();
+    let world = World::new(&[upstream.address]);
+    block_on(async {
+        let mut sender = prior_knowledge(&world).await;
+        let ask = request(&world, "/api/predict/test/hang", TOKEN).body(Full::default()).unwrap();
+        let pending = sender.send_request(ask);
+        assert!(tokio::time::timeout(Duration::from_millis(200), pending).await.is_err());
+        let start = std::time::Instant::now();
+        while upstream.abandoned() == 0 {
+            assert!(start.elapsed() < Duration::from_millis(500), "the instance still works for nobody");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ask = request(&world, "/api/predict/test/who", TOKEN).body(Full::default()).unwrap();
+        assert_eq!(collect(sender.send_request(ask).await.unwrap()).await.0, 200);
+    });
+}
+
+#[test]
+fn grpc_crosses_with_trailers_and_its_errors_are_trailers_only() {
+    let (plain, grpc) = (Upstream::new(), Upstream::grpc());
+    let mut world = World::new(&[plain.address]);
+    let mut speaks = service("speaks", &[grpc.address]);
+    speaks.protocol = Protocol::Grpc;
+    world.next.services.push(Arc::new(speaks));
+    world.publish().unwrap();
+    block_on(async {
+        let mut sender = prior_knowledge(&world).await;
+        let call = |path: &str, token: &str| {
+            request(&world, path, token)
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Full::from("message"))
+                .unwrap()
+        };
+        for _ in 0..10 {
+            let response = sender.send_request(call("/api/predict/speaks/trailers", TOKEN)).await.unwrap();
+            let (status, _, body, trailers) = collect(response).await;
+            assert_eq!((status, &body[..]), (200, &b"message"[..]));
+            assert_eq!(trailers.unwrap()["grpc-status"], "0");
+        }
+        assert_eq!(grpc.connections(), 1, "calls share a connection");
+
+        let response = sender.send_request(call("/api/predict/speaks/head", TOKEN)).await.unwrap();
+        let (_, _, body, _) = collect(response).await;
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let headers: Vec<(String, String)> = serde_json::from_value(json["headers"].clone()).unwrap();
+        assert!(headers.contains(&("te".into(), "trailers".into())), "{headers:?}");
+        assert_eq!(json["uri"], format!("http://{}/head", world.http));
+
+        for (path, token, code) in [
+            ("/api/predict/speaks/x", "wrong", "16"),
+            ("/api/predict/nobody/x", TOKEN, "12"),
+            ("/api/predict/test/x", TOKEN, "12"),
+        ] {
+            let (status, headers, body, _) =
+                collect(sender.send_request(call(path, token)).await.unwrap()).await;
+            assert_eq!(
+                (status, body.len(), headers["grpc-status"].to_str().unwrap()),
+                (200, 0, code),
+                "{path}"
+            );
+            assert!(headers.contains_key("grpc-message") && headers["content-type"] == "application/grpc");
+        }
+    });
+}
+
+#[test]
+fn http2_over_tls_is_chosen_by_alpn() {
+    let upstream = Upstream::new();
+    let world = World::new(&[upstream.address]);
+    let mut client = crate::support::Client::tls(world.https, None, &[b"h2", b"http/1.1"]).unwrap();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let mut frame = [0; 9];
+    assert!(client.read_some(&mut frame).unwrap() >= 4);
+    assert_eq!(frame[3], 4, "the server's SETTINGS come first");
+}
+
+#[test]
+fn websockets_pass_both_ways_after_the_101() {
+    let upstream = Upstream::new();
+    let mut world = World::new(&[upstream.address]);
+    for mut client in [world.plain(), world.tls(None)] {
+        client.send(format!(
+            "GET /api/predict/test/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+            world.http
+        ));
+        let reply = client.reply(false);
+        assert_eq!((reply.status, reply.header("upgrade")), (101, Some("websocket")), "{reply:?}");
+        for message in ["one", "two", "three"] {
+            client.send(message);
+            let mut back = [0; 5];
+            let count = client.read_some(&mut back).unwrap();
+            assert_eq!(&back[..count], message.as_bytes());
+        }
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let report = world.proxy().traffic();
+    assert_eq!((report.services[0].classes["1xx"], report.services[0].active), (2, 0));
+    // Without an upgrade granted, the answer is an ordinary one.
+    let reply = world.plain().call(&format!(
+        "GET /api/predict/test/who HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        world.http
+    ));
+    assert_eq!((reply.status, reply.text()), (200, "test"));
+}
