@@ -5,8 +5,9 @@ use std::collections::HashSet;
 
 use caps::{CapSet, Capability};
 use gateway_user::{
-    kernel::{FilterMode, probe},
+    kernel::{Filter, FilterMode, probe},
     observe::filter::FilterSource as _,
+    snapshot::Subscriber as _,
 };
 use harness::{
     Net, Reach, reach,
@@ -15,7 +16,7 @@ use harness::{
     xdp,
 };
 
-use crate::policy::{config, listener, open, publish};
+use crate::policy::{config, listener, open, publish, snapshot};
 
 const CLIENT: &str = "198.51.100.10/32";
 const NOBODY: libc::uid_t = 65534;
@@ -75,10 +76,9 @@ fn without_capabilities_the_check_at_accept_remains() {
     net.gateway.within(|| {
         become_nobody();
         caps::clear(None, CapSet::Effective).unwrap();
-        let refusal =
-            gateway_user::kernel::Filter::open(config(&scratch, "a", FilterMode::Required)).map(drop);
+        let refusal = Filter::open(config(&scratch, "a", FilterMode::Required)).map(drop);
         assert!(refusal.unwrap_err().remedy.unwrap().contains("root"));
-        let mut filter = gateway_user::kernel::Filter::open(config(&scratch, "a", FilterMode::Auto)).unwrap();
+        let mut filter = Filter::open(config(&scratch, "a", FilterMode::Auto)).unwrap();
         publish(&mut filter, 1, vec![listener(1, PUBLIC, &[CLIENT])]);
         assert_eq!(filter.status().interfaces[0].mode.name(), "accept");
         assert!(!filter.status().warnings.is_empty());
@@ -86,4 +86,23 @@ fn without_capabilities_the_check_at_accept_remains() {
         assert!(checks.iter().any(|check| check.check == "cap_bpf" && !check.ok && check.cure.is_some()));
     });
     assert_eq!(xdp::attached(&net.gateway, PUBLIC), None);
+}
+
+/// Root in a container: the pin directory can be made, the tables cannot.
+#[test]
+fn root_without_capabilities_is_told_what_is_missing() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.within(|| {
+        for capability in [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN] {
+            caps::drop(None, CapSet::Effective, capability).unwrap();
+        }
+        let mut filter = open(&scratch, "a");
+        let refusal = filter.stage(&snapshot(1, vec![listener(1, PUBLIC, &[CLIENT])])).unwrap_err();
+        assert!(refusal.remedy.unwrap().contains("CAP_BPF"), "{}", refusal.message);
+
+        let mut filter = Filter::open(config(&scratch, "b", FilterMode::Auto)).unwrap();
+        publish(&mut filter, 1, vec![listener(1, PUBLIC, &[CLIENT])]);
+        assert_eq!(filter.status().interfaces[0].mode.name(), "accept");
+        assert!(filter.status().warnings[0].contains("CAP_BPF"));
+    });
 }

@@ -133,6 +133,7 @@ impl Kernel {
         required: bool,
     ) -> Result<Staged, Refusal> {
         let mut standings = Standings::resolve(plan, before, links, required)?;
+        self.open_tables()?;
         self.drop_lost(links);
         let mut programs = self.load(&mut standings)?;
         let (unused, taken) = before.map(|before| Fresh::of(before, plan)).unwrap_or_default();
@@ -179,13 +180,21 @@ impl Kernel {
         }
     }
 
-    /// Opens the tables and loads a program for every device that has none of this daemon's.
+    /// Opens the tables, if they are not open.
+    ///
+    /// # Errors
+    /// The kernel refuses to make them: nothing of the filter can work.
+    pub(crate) fn open_tables(&mut self) -> Result<(), Refusal> {
+        if let (None, Some(object)) = (&self.tables, &self.object) {
+            self.tables = Some(Tables::open(object, &self.pins)?);
+        }
+        Ok(())
+    }
+
+    /// Loads a program for every device that has none of this daemon's.
     fn load(&mut self, standings: &mut Standings<'_>) -> Result<BTreeMap<u32, Program>, Refusal> {
         let object =
             self.object.as_ref().ok_or_else(|| Refusal::new("filter_object", "no object was opened"))?;
-        if self.tables.is_none() {
-            self.tables = Some(Tables::open(object, &self.pins)?);
-        }
         let mut programs = BTreeMap::new();
         standings.try_each(|target| {
             let attached = self.attachments.iter().find(|attachment| attachment.ifindex == target.ifindex);

@@ -150,6 +150,13 @@ impl Filter {
     }
 
     fn prepare(&mut self, plan: &Arc<FilterPlan>, links: &[Link]) -> Result<(), Refusal> {
+        if self.config.mode == FilterMode::Auto
+            && let Some(Err(refusal)) = self.kernel.as_mut().map(Kernel::open_tables)
+        {
+            tracing::warn!(%refusal, "no kernel filter: connections are checked at accept only");
+            self.unavailable = Some(refusal);
+            self.kernel = None;
+        }
         let before = self.current.as_deref();
         self.staged = Some(match (&mut self.kernel, self.config.mode) {
             (Some(kernel), FilterMode::Required | FilterMode::Auto) => {
