@@ -131,8 +131,9 @@ pub fn cidr(text: &str) -> Result<IpNet, Refusal> {
                     .remedy("give the mask as a prefix length, like 192.0.2.0/24")
             })?,
     };
-    let net = net(ip, length)
-        .ok_or_else(|| refused("invalid_mask", "the prefix length is too long").limit(widest))?;
+    let net = net(ip, length).ok_or_else(|| {
+        refused("invalid_mask", "the prefix length is too long").limit(widest).remedy("shorten it")
+    })?;
     if let IpNet::V6(v6) = net
         && length >= 96
         && v6.network().to_ipv4_mapped().is_some()

@@ -83,7 +83,8 @@ impl Chain {
         if pem.len() > MAX_PEM {
             return Err(Refusal::new("limit", "the chain is too large")
                 .field("chain", format_args!("{} bytes", pem.len()))
-                .limit(format_args!("{MAX_PEM} bytes")));
+                .limit(format_args!("{MAX_PEM} bytes"))
+                .remedy("give the leaf and its intermediates only"));
         }
         let mut der = Vec::new();
         for block in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -153,7 +154,8 @@ impl Key {
         if pem.0.len() > MAX_PEM {
             return Err(Refusal::new("limit", "the key is too large")
                 .field("key", "(not shown)")
-                .limit(MAX_PEM));
+                .limit(MAX_PEM)
+                .remedy("give one key"));
         }
         if pem.0.contains("ENCRYPTED") {
             return Err(Refusal::new("invalid_key", "the private key is encrypted")
@@ -164,7 +166,7 @@ impl Key {
             Refusal::new("invalid_key", "there is no private key in this text")
                 .field("key", "(not shown)")
                 .limit("one PEM block: PKCS#8, SEC1 or PKCS#1")
-                .remedy("give PEM with `-----BEGIN PRIVATE KEY-----`")
+                .remedy("give the key file in PEM, not encrypted")
         })?;
         Ok(Self(key.secret_der().into()))
     }
@@ -197,12 +199,16 @@ impl Key {
     /// # Errors
     /// A key type that TLS cannot use, or another certificate's key.
     pub fn matches(&self, chain: &Chain) -> Result<(), Refusal> {
-        let key = PrivateKeyDer::try_from(&*self.0)
-            .map_err(|error| Refusal::new("invalid_key", error).field("key", "(not shown)"))?;
+        let key = PrivateKeyDer::try_from(&*self.0).map_err(|error| {
+            Refusal::new("invalid_key", error)
+                .field("key", "(not shown)")
+                .remedy("give the key file in PEM, not encrypted")
+        })?;
         let key = any_supported_type(&key).map_err(|error| {
             Refusal::new("invalid_key", format_args!("TLS cannot use this private key: {error}"))
                 .field("key", "(not shown)")
                 .limit("RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, Ed25519")
+                .remedy("request a certificate with such a key")
         })?;
         let certified =
             |der: &[u8]| CertifiedKey::new(vec![CertificateDer::from(der.to_vec())], Arc::clone(&key));

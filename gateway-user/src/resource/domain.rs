@@ -30,7 +30,8 @@ impl Domain {
         if self.exposure == Exposure::All {
             return Err(Refusal::new("invalid_exposure", "a domain is bound to one access method")
                 .field("exposure", &self.exposure)
-                .limit("public, vpc or vpc:NAME"));
+                .limit("public, vpc or vpc:NAME")
+                .remedy("say on which of them the domain answers"));
         }
         Ok(())
     }

@@ -27,7 +27,8 @@ impl FromStr for Exposure {
                 Some(vpc) => Ok(Self::VpcNamed(name("exposure", vpc)?)),
                 None => Err(Refusal::new("invalid_exposure", "this is not an exposure")
                     .field("exposure", clip(text))
-                    .limit("all, public, vpc or vpc:NAME")),
+                    .limit("all, public, vpc or vpc:NAME")
+                    .remedy("write one of these")),
             },
         }
     }

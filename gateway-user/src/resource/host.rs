@@ -41,7 +41,12 @@ impl FromStr for Host {
     type Err = Refusal;
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
-        let refused = |why: &str| Refusal::new("invalid_host", why).field("host", clip(text));
+        let refused = |why: &str| {
+            Refusal::new("invalid_host", why)
+                .field("host", clip(text))
+                .limit("a host name as RFC 1123 has it, like api.example.org or *.example.org")
+                .remedy("correct the name")
+        };
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if name.parse::<IpAddr>().is_ok() || text.starts_with('[') {
             return Err(refused("an IP address is not a host name")

@@ -75,11 +75,14 @@ impl std::fmt::Display for Kind {
 /// # Errors
 /// The text is not a name.
 pub fn name(field: &str, text: &str) -> Result<Name, Refusal> {
-    Name::new(text).map_err(|error| {
-        Refusal::new("invalid_name", &error)
-            .field(field, clip(text))
-            .limit("1 to 63 characters a-z, 0-9 and `-`, beginning with a letter or a digit")
-    })
+    Name::new(text).map_err(|_| invalid_name(field, text))
+}
+
+fn invalid_name(field: &str, text: &str) -> Refusal {
+    Refusal::new("invalid_name", format_args!("`{}` is not a name", clip(text)))
+        .field(field, clip(text))
+        .limit("1 to 63 characters a-z, 0-9 and `-`, beginning with a letter or a digit")
+        .remedy("choose a name of this form")
 }
 
 /// A value as it is shown in a refusal: no control characters, no more than 80 characters.

@@ -25,6 +25,11 @@ pub fn recover(text: &str) -> Refusal {
     if let Some(refusal) = whole.and_then(|whole| serde_json::from_str(whole).ok()) {
         return refusal;
     }
+    // `base::Name` has a form of its own and knows no refusals.
+    if let Some((name, _)) = prose.strip_prefix('`').and_then(|rest| rest.rsplit_once("` is not a name")) {
+        return super::invalid_name("name", name);
+    }
+    let prose = prose.split(" at line ").next().unwrap_or(prose);
     for (start, code) in [
         ("unknown field `", "unknown_field"),
         ("missing field `", "missing_field"),
@@ -42,17 +47,10 @@ pub fn recover(text: &str) -> Refusal {
             "unknown_field" => refusal.remedy("remove the key or correct its spelling"),
             "missing_field" => refusal.remedy("add the key"),
             "duplicate_field" => refusal.remedy("keep one of them"),
-            _ => refusal,
+            _ => refusal.remedy("write one of these"),
         };
     }
-    // A name's own error (base knows no refusals that carry).
-    if let Some((before, _)) = prose.split_once("` is not a name")
-        && let Some((_, text)) = before.rsplit_once('`')
-        && let Err(refusal) = super::name("name", text)
-    {
-        return refusal;
-    }
-    Refusal::new("invalid", prose)
+    Refusal::new("invalid", prose).remedy("correct the text; `export` shows the form of every resource")
 }
 
 /// Reads one resource from JSON.

@@ -76,22 +76,27 @@ impl Route {
             if method.len() > 32 || !is_token(method) {
                 return Err(Refusal::new("invalid_method", "this is not an HTTP method")
                     .field("methods", clip(method))
-                    .limit("1 to 32 token characters (RFC 9110 §9.1)"));
+                    .limit("1 to 32 token characters (RFC 9110 §9.1)")
+                    .remedy("write it like POST"));
             }
             if self.methods.iter().take(index).any(|earlier| earlier == method) {
-                return Err(Refusal::new("duplicate", "the method is given twice").field("methods", method));
+                return Err(Refusal::new("duplicate", "the method is given twice")
+                    .field("methods", method)
+                    .remedy("give it once"));
             }
         }
         if self.headers.len() > MAX_HEADERS {
             return Err(Refusal::new("limit", "too many headers to match")
                 .field("headers", self.headers.len())
-                .limit(MAX_HEADERS));
+                .limit(MAX_HEADERS)
+                .remedy("match fewer of them"));
         }
         for (name, value) in &self.headers {
             if name.len() > 128 || !is_token(name) {
                 return Err(Refusal::new("invalid_header", "this is not a header name")
                     .field("headers", clip(name))
-                    .limit("1 to 128 token characters (RFC 9110 §5.1)"));
+                    .limit("1 to 128 token characters (RFC 9110 §5.1)")
+                    .remedy("write it like x-model"));
             }
             let good = value.len() <= 1024
                 && value.trim() == value
@@ -99,7 +104,8 @@ impl Route {
             if !good {
                 return Err(Refusal::new("invalid_header", "this value cannot stand in a header")
                     .field(format_args!("headers.{name}"), clip(value))
-                    .limit("visible ASCII characters and inner spaces, at most 1024"));
+                    .limit("visible ASCII characters and inner spaces, at most 1024")
+                    .remedy("leave the others out"));
             }
         }
         self.validate_services()
@@ -117,13 +123,15 @@ impl Route {
         if self.services.len() > MAX_SERVICES {
             return Err(Refusal::new("limit", "too many services for one route")
                 .field("services", self.services.len())
-                .limit(MAX_SERVICES));
+                .limit(MAX_SERVICES)
+                .remedy("lead to fewer of them"));
         }
         for (index, target) in self.services.iter().enumerate() {
             if target.weight > MAX_WEIGHT {
                 return Err(Refusal::new("limit", "the weight is too large")
                     .field("weight", target.weight)
-                    .limit(MAX_WEIGHT));
+                    .limit(MAX_WEIGHT)
+                    .remedy("divide all weights by the same number"));
             }
             if self.services.iter().take(index).any(|earlier| earlier.service == target.service) {
                 return Err(Refusal::new("duplicate", "the service is given twice")
@@ -150,6 +158,7 @@ impl FromStr for WeightedService {
                 Refusal::new("invalid_weight", "the weight is not a number")
                     .field("service", clip(text))
                     .limit(format_args!("NAME or NAME=WEIGHT, 0 to {MAX_WEIGHT}"))
+                    .remedy("write it like chat=3")
             })?;
         Ok(Self { service: name("service", service)?, weight })
     }
@@ -169,7 +178,7 @@ fn path(prefix: &str) -> Result<(), Refusal> {
         return Err(refused("a path prefix begins with `/`").remedy(format_args!("use /{}", clip(prefix))));
     }
     if prefix.len() > MAX_PATH {
-        return Err(refused("the path prefix is too long").limit(MAX_PATH));
+        return Err(refused("the path prefix is too long").limit(MAX_PATH).remedy("shorten it"));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte);
     if !prefix.bytes().all(allowed) {

@@ -169,7 +169,8 @@ impl Service {
         if self.body_limit > MAX_BODY_LIMIT {
             return Err(Refusal::new("limit", "the body limit is too large")
                 .field("body_limit", self.body_limit)
-                .limit("1024GiB"));
+                .limit("1024GiB")
+                .remedy("bodies are streamed: this is for slips of the pen only"));
         }
         if let Some(qps) = self.qps
             && !(1..=MAX_QPS).contains(&qps)
@@ -184,7 +185,8 @@ impl Service {
             if timeout.is_zero() || timeout > MAX_TIMEOUT {
                 return Err(Refusal::new("limit", "the deadline is out of range")
                     .field(format_args!("timeouts.{field}"), duration::text(timeout))
-                    .limit("1ms to 24h"));
+                    .limit("1ms to 24h")
+                    .remedy("give it like 30s"));
             }
         }
         if let Some(token) = &self.token {
@@ -225,6 +227,7 @@ impl FromStr for Instance {
             Refusal::new("invalid_instance", why)
                 .field("instance", clip(text))
                 .limit("HOST:PORT with a name, an IPv4 address or an IPv6 address in brackets")
+                .remedy("write it like 10.0.0.7:8000")
         };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| refused("an instance has a port"))?;
         let port = Some(port)

@@ -48,6 +48,7 @@ impl Secret {
             Refusal::new("invalid_token", why)
                 .field("token", "(not shown)")
                 .limit(format_args!("1 to {MAX_LENGTH} visible ASCII characters without spaces"))
+                .remedy("choose another, or leave it out to get one made")
         };
         if text.is_empty() {
             return Err(refused("the token is empty"));
@@ -111,6 +112,7 @@ impl FromStr for TokenHash {
             Refusal::new("invalid_token", "this is not a token's hash")
                 .field("token_hash", "(not shown)")
                 .limit("`sha256:` and 64 hex digits")
+                .remedy("take it from `export --with-secrets`")
         })
     }
 }
@@ -150,7 +152,8 @@ impl FromStr for Fingerprint {
             Some(hex) => Ok(Self(format!("fp:{}", hex.to_ascii_lowercase()))),
             None => Err(Refusal::new("invalid_fingerprint", "this is not a fingerprint")
                 .field("fingerprint", super::clip(text))
-                .limit("`fp:` and 16 hex digits")),
+                .limit("`fp:` and 16 hex digits")
+                .remedy("take it from `export`")),
         }
     }
 }

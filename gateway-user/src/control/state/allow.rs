@@ -49,7 +49,8 @@ impl State {
         {
             return Err(Refusal::new("limit", "the drain is too long")
                 .field("drain", duration::text(drain))
-                .limit("24h"));
+                .limit("24h")
+                .remedy("give a shorter one"));
         }
         let record = self.listener_mut(name)?;
         let mut next = ListenerRecord::clone(record);

@@ -103,7 +103,7 @@ fn bad_documents_are_refused_with_key_line_and_name() {
             "10.0.0.0/8",
         ),
         ("[[service]]\nname='a'\ninstance='h:0'\n", "invalid_instance", "h:0"),
-        ("[[service]]\nname='A'\ninstance='h:1'\n", "invalid", "A"),
+        ("[[service]]\nname='A'\ninstance='h:1'\n", "invalid_name", "A"),
         ("[[service]]\ninstance='h:1'\n", "missing_field", "name"),
         ("[[route]]\nname='a'\nservice='nobody'\n", "not_found", "nobody"),
         ("[[gateway]]\nname='second'\n", "not_found", "second"),
