@@ -58,6 +58,8 @@ struct WorkerHandle {
 /// One bound address: a socket per worker.
 struct Held {
     id: SocketId,
+    /// Number of the interface that the sockets are bound to: a new interface of the old name is another one.
+    device: u32,
     sockets: Vec<Arc<TcpListener>>,
 }
 
@@ -158,12 +160,16 @@ impl Proxy {
             .collect()
     }
 
-    /// Tries the sockets again that wait for their address. Called on netlink events, or once a second.
+    /// Tries the sockets again that wait for their address, or whose interface went away. Called once a second.
     ///
     /// # Errors
     /// The workers did not take the new sockets over.
     pub fn retry(&mut self) -> Result<bool, Refusal> {
-        if self.waiting.is_empty() || self.staged.is_some() {
+        if self.staged.is_some() {
+            return Ok(false);
+        }
+        self.let_go_of_lost_interfaces();
+        if self.waiting.is_empty() {
             return Ok(false);
         }
         let keys: Vec<SocketKey> = self.waiting.keys().cloned().collect();
@@ -212,11 +218,32 @@ impl Proxy {
         }
     }
 
+    /// Sockets bound to an interface that is gone hear nothing, even when one of its name comes back; they wait for it.
+    fn let_go_of_lost_interfaces(&mut self) {
+        let mut devices: HashMap<&str, u32> = HashMap::new();
+        let lost: Vec<SocketKey> = self
+            .sockets
+            .iter()
+            .filter(|(key, held)| {
+                let now = devices.entry(&key.interface).or_insert_with(|| bind::device(&key.interface));
+                *now != held.device
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in lost {
+            tracing::warn!(interface = key.interface, address = %key.address, "the interface of a listener went away");
+            self.sockets.remove(&key);
+            self.waiting.insert(key, "its interface went away".to_owned());
+        }
+    }
+
     fn bind(&mut self, key: &SocketKey) -> Result<Held, BindError> {
         let shared = self.sockets.keys().any(|held| bind::overlap(held.address, key.address));
+        // Asked before: an interface that changes in between is noticed at the next look.
+        let device = bind::device(&key.interface);
         let sockets = bind::bind(key, self.workers.len(), shared)?.into_iter().map(Arc::new).collect();
         self.next_socket += 1;
-        Ok(Held { id: SocketId(self.next_socket), sockets })
+        Ok(Held { id: SocketId(self.next_socket), device, sockets })
     }
 
     /// Binds what `next` wants and is not there yet.

@@ -35,6 +35,11 @@ pub(crate) fn bind(key: &SocketKey, workers: usize, shared: bool) -> Result<Vec<
     (0..workers).map(|_| socket(key, true).map(Into::into)).collect()
 }
 
+/// The number of the interface of this name; 0 when there is none.
+pub(crate) fn device(interface: &str) -> u32 {
+    nix::net::if_::if_nametoindex(interface).unwrap_or_default()
+}
+
 /// Starts to take connections.
 pub(crate) fn listen(listener: &TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).listen(BACKLOG)
