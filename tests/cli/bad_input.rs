@@ -28,6 +28,9 @@ fn bad_cidrs_are_refused() {
         (vec!["*"], &[("value", "*")]),
         (vec!["localhost"], &[("value", "localhost")]),
         (vec!["2001:db8::/32::"], &[("value", "2001:db8::/32::")]),
+        // An IPv4-mapped address is IPv4 on the wire; as IPv6 it would never match.
+        (vec!["::ffff:192.0.2.1"], &[("value", "::ffff:192.0.2.1")]),
+        (vec!["::ffff:0.0.0.0/96"], &[("value", "::ffff:0.0.0.0/96")]),
         (vec!["fe80::1%eth0"], &[("value", "fe80::1%eth0")]),
         // One bad entry spoils the good ones beside it.
         (vec!["198.51.100.0/24,nonsense,203.0.113.0/24"], &[("value", "nonsense")]),

@@ -79,6 +79,9 @@ fn attempt(namespace: &NetNs, source: Option<IpAddr>, target: SocketAddr) -> (Re
             Reach::Refused
         } else if matches!(error.kind(), ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) {
             Reach::Unreachable
+        } else if error.kind() == ErrorKind::ConnectionReset {
+            // The reset came on the heels of the SYN-ACK.
+            Reach::Cut
         } else {
             panic!("connect {target}: {error}")
         };

@@ -49,6 +49,12 @@ impl Link {
         bytes
     }
 
+    /// A frame of any kind.
+    #[must_use]
+    pub fn bare(&self, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        self.frame(ethertype, payload)
+    }
+
     /// A frame around an IPv4 packet.
     #[must_use]
     pub fn v4(&self, packet: &[u8]) -> Vec<u8> {
@@ -223,6 +229,19 @@ pub fn udp(link: &Link, source: SocketAddr, destination: SocketAddr, payload: &[
     let sum = checksum(&[&pseudo_header(source.ip(), destination.ip(), 17, length), &bytes]);
     bytes[6..8].copy_from_slice(&sum.to_be_bytes());
     link.around(source.ip(), destination.ip(), 17, &bytes)
+}
+
+/// Writes the checksum of an ICMP message into it.
+pub fn seal_icmp(message: &mut [u8]) {
+    let sum = checksum(&[message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Writes the checksum of an ICMPv6 message between two addresses into it.
+pub fn seal_icmpv6(message: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
+    let header = pseudo_header(source.into(), destination.into(), 58, message.len());
+    let sum = checksum(&[&header, message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {

@@ -91,10 +91,7 @@ impl Net {
         );
         net.client.ip_batch(&end("10"));
         net.outsider.ip_batch(&end("66"));
-        net.office.ip_batch(
-            "addr add 10.7.0.10/24 dev eth0\naddr add 2001:db8:7::10/64 dev eth0 nodad\nlink set eth0 up\n\
-             route add default via 10.7.0.1\nroute add default via 2001:db8:7::1\n",
-        );
+        net.office();
         net.upstream.ip_batch("addr add 10.9.0.2/24 dev eth0\nlink set eth0 up\n");
         for (namespace, target) in [
             (&net.client, IpAddr::V4(PUBLIC_V4)),
@@ -127,6 +124,29 @@ impl Net {
             pair(&self.outsider, NIC, "", &self.wire, "tooutsider"),
         ];
         netns::batch(None, &lines.concat());
+    }
+
+    /// Lays the cable between office and gateway again after `lan0` was deleted.
+    #[track_caller]
+    pub fn restore_lan(&self) {
+        let (gateway, office) = (self.gateway.name(), self.office.name());
+        netns::batch(
+            None,
+            &format!(
+                "link add lan0 netns {gateway} address 02:00:00:00:07:01 type veth peer name eth0 netns {office}\n"
+            ),
+        );
+        self.office();
+        self.gateway.ip_batch(
+            "addr add 10.7.0.1/24 dev lan0\naddr add 2001:db8:7::1/64 dev lan0 nodad\nlink set lan0 up\n",
+        );
+    }
+
+    fn office(&self) {
+        self.office.ip_batch(
+            "addr add 10.7.0.10/24 dev eth0\naddr add 2001:db8:7::10/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via 10.7.0.1\nroute add default via 2001:db8:7::1\n",
+        );
     }
 
     /// Gives the client a further address; used as the source of probes.

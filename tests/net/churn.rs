@@ -8,7 +8,11 @@ use std::{
 
 use harness::{
     Gateway,
+    behind::Behind,
+    flood::Flood,
+    frame::{self, Link},
     load::{Load, Target},
+    topology::GHOST_V4,
     wait,
 };
 
@@ -57,6 +61,10 @@ fn a_thousand_edits_fail_no_request() {
     };
     let load = Load::start(&site.net.client, &target, 4);
     wait::until("the load to run", Duration::from_secs(10), || (load.requests() > 50).then_some(()));
+    // Somebody who is on no list tries all the time: no moment between two generations may let them in.
+    let behind = Behind::install(&site.net.gateway);
+    let syn = |port: u16| frame::syn(&Link::default(), (GHOST_V4, 2000 + port).into(), HTTPS_V4);
+    let flood = Flood::start(site.net.attacker(), (0..256).map(syn).collect(), 3000);
     let start = Instant::now();
     let first = site.gateway.generation();
     for edit in 0..EDITS / 4 {
@@ -77,6 +85,9 @@ fn a_thousand_edits_fail_no_request() {
     let elapsed = start.elapsed();
     let made = site.gateway.generation() - first;
     let report = load.stop();
+    let sent = flood.stop();
+    println!("{sent} SYNs of an outsider meanwhile");
+    assert_eq!((behind.packets("ghost_pub0"), sent > 10_000), (0, true), "{sent} SYNs of an outsider");
     println!(
         "{made} edits in {elapsed:?}, {} requests meanwhile, {} failures",
         report.requests, report.failures

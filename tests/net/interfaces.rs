@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use harness::{
     proof::{Side, Witness},
     reach, reach_from,
     topology::{CLIENT_V4, GHOST_V4, LAN_MAC, LAN_V4, PUBLIC_V4, PUBLIC_V6},
-    xdp,
+    wait, xdp,
 };
 
 use super::site::{HTTPS_V4, HTTPS_V6, Site};
@@ -165,5 +165,60 @@ fn a_wildcard_covers_its_interface_and_yields_to_an_exact_address() {
         assert_eq!(reach(&site.net.outsider, target), outsider, "{target}");
     }
     // The upstream's cable is another interface: the wildcard is not there.
-    assert_ne!(reach(&site.net.upstream, (std::net::Ipv4Addr::new(10, 9, 0, 1), 443)), Reach::Open);
+    assert_ne!(reach(&site.net.upstream, (Ipv4Addr::new(10, 9, 0, 1), 443)), Reach::Open);
+}
+
+/// An address that comes later, and an interface that goes and comes back: the daemon follows without being told.
+#[test]
+fn a_listener_follows_its_address_and_its_interface() {
+    let site = Site::bare();
+    let state = |name: &str| {
+        let status = site.gateway.cli(&["status"]).ok();
+        let all = status["listeners"].as_array().cloned().unwrap_or_default();
+        all.iter()
+            .find(|one| one["listener"] == name)
+            .map(|one| one["state"].as_str().unwrap_or_default().to_owned())
+    };
+    let words = ["listener", "add", "later", "--exposure", "public", "--interface", "pub0", "--open"];
+    site.gateway.cli(&[&words[..], &["--address", "198.51.100.7"]].concat()).refused();
+    site.gateway.cli(&[&words[..], &["--address", "198.51.100.7", "--wait-address"]].concat()).ok();
+    site.gateway.cli(&["allow", "add", "later", "198.51.100.10"]).ok();
+    assert_eq!(state("later").as_deref(), Some("waiting"));
+    site.net.gateway_address("pub0", "198.51.100.7/24");
+    let target = (Ipv4Addr::new(198, 51, 100, 7), 443);
+    wait::until("the late address", Duration::from_secs(10), || {
+        (reach(&site.net.client, target) == Reach::Open).then_some(())
+    });
+    assert_eq!(reach(&site.net.outsider, target), Reach::Timeout);
+
+    let words = ["listener", "add", "inside", "--exposure", "public", "--interface", "lan0", "--open"];
+    site.gateway.cli(&[&words[..], &["--address", "10.7.0.1"]].concat()).ok();
+    site.gateway.cli(&["allow", "add", "inside", "10.7.0.10"]).ok();
+    assert_eq!(reach(&site.net.office, (LAN_V4, 443)), Reach::Open);
+    site.net.gateway.ip(&["link", "del", "lan0"]);
+    // Everything else goes on, and can be changed.
+    assert_eq!(reach(&site.net.client, target), Reach::Open);
+    site.gateway.cli(&["allow", "add", "later", "198.51.100.66"]).ok();
+    assert_eq!(reach(&site.net.outsider, target), Reach::Open);
+    site.net.restore_lan();
+    wait::until("the interface's listener", Duration::from_secs(15), || {
+        (reach(&site.net.office, (LAN_V4, 443)) == Reach::Open).then_some(())
+    });
+    assert!(xdp::attached(&site.net.gateway, "lan0").is_some_and(|link| link.mode == xdp::Mode::Native));
+    site.gateway.cli(&["allow", "set", "inside", "10.7.0.11"]).ok();
+    assert_eq!(reach(&site.net.office, (LAN_V4, 443)), Reach::Timeout);
+}
+
+/// Where native XDP cannot attach, a required filter refuses the listener; nothing is bound.
+#[test]
+fn a_required_filter_that_cannot_attach_refuses_the_listener() {
+    let site = Site::bare();
+    let words =
+        ["listener", "add", "local", "--exposure", "public", "--interface", "lo", "--address", "127.0.0.1"];
+    let before = (site.gateway.generation(), site.gateway.export());
+    let error = site.gateway.cli(&[&words[..], &["--open"]].concat()).refused();
+    assert!(error.to_string().contains("lo") && error["remedy"].is_string(), "{error}");
+    assert_eq!((site.gateway.generation(), site.gateway.export()), before);
+    assert_eq!(reach(&site.net.gateway, (Ipv4Addr::LOCALHOST, 443)), Reach::Refused);
+    assert_eq!(xdp::attached(&site.net.gateway, "lo"), None);
 }

@@ -5,7 +5,9 @@
 //! - `harness_itself`: the witnesses see what happens, else they would prove everything.
 //! - `allowlist`: what the list says is who gets in (PA-2 … PA-5), its limit and its counters.
 //! - `portal`: open and closed (PA-1, PA-8).
-//! - `evasion`: packets dressed up to get round the list; who dropped them; the same without a filter.
+//! - `evasion`: packets dressed up to get round the list; who dropped them; the same without a filter. The packets are
+//!   rows in `attempts`: a new way to get in is a new row there.
+//! - `bystanders`: packets that are none of the filter's business, as rows.
 //! - `interfaces`: other interfaces, other ports and addresses, many listeners on one port.
 //! - `revocation`: what a removed source still gets (PA-9), `--drain`.
 //! - `latency`: how soon a change is in force. Figures, no timed assertion.
@@ -20,6 +22,8 @@
 )]
 
 mod allowlist;
+mod attempts;
+mod bystanders;
 mod churn;
 mod evasion;
 mod harness_itself;
