@@ -5,11 +5,7 @@
 //! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
 //! - `privileges`: the daemon after it gave up root.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on panics with a backtrace"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with a backtrace")]
 
 mod adopt;
 mod change;

@@ -212,7 +212,7 @@ fn a_closed_listener_drops_tcp_and_answers_echo_by_its_rule() {
 fn a_silent_endpoint_answers_nothing() {
     let mut rows = Rows::new();
     let silent = FilterListener { echo: Echo::Silent, ..listener(3, "wan", &[HOST4, HOST6], EVERYBODY) };
-    rows.policy(&[silent.clone()]);
+    rows.policy(std::slice::from_ref(&silent));
     for (frame, _) in sources() {
         rows.expect("segment", &frame, Reason::Silent, 3, None);
         rows.expect("echo", &echo(&frame), Reason::Silent, 3, None);
