@@ -77,6 +77,9 @@ fn attempt(namespace: &NetNs, source: Option<IpAddr>, target: SocketAddr) -> (Re
             Reach::Timeout
         } else if error.kind() == ErrorKind::ConnectionRefused {
             Reach::Refused
+        } else if error.kind() == ErrorKind::ConnectionReset {
+            // The handshake succeeded, and the RST was here before this thread looked.
+            Reach::Cut
         } else if matches!(error.kind(), ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) {
             Reach::Unreachable
         } else if error.kind() == ErrorKind::ConnectionReset {

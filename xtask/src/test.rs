@@ -31,10 +31,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Test)?;
     ebpf::build_all()?;
     run::step("building the gateway for the suites");
-    run::check(cargo("build").args(["--package", "gateway-user", "--bin", "gateway"]))?;
+    // The same packages and features as the suites' build, so that nothing is compiled twice.
+    run::check(cargo("build").args(["--features", FEATURES, "--bin", "gateway"]))?;
     if arguments.filter.is_none() {
         run::step("documentation tests");
-        run::check(cargo("test").args(["--doc", "--quiet"]))?;
+        run::check(cargo("test").args(["--doc", "--quiet", "--features", FEATURES]))?;
     }
     // Last, so that its summary is the last thing on the screen and in a log.
     run::step("suites");
