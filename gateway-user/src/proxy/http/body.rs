@@ -33,6 +33,8 @@ impl error::Error for BodyError {}
 /// What a request body tells the exchange that waits for the answer.
 #[derive(Default)]
 pub(crate) struct Progress {
+    /// Bytes that passed.
+    pub(crate) passed: Cell<u64>,
     /// Why the body was broken off by us.
     pub(crate) fault: Cell<Option<Failure>>,
     /// The body is sent, or there is none.
@@ -43,14 +45,13 @@ pub(crate) struct Progress {
 pub(crate) struct Upload {
     /// `None` for a request that is sent again: it never had a body.
     body: Option<Incoming>,
-    /// Nothing to count and nothing to wait for.
-    transfer: Option<Transfer>,
+    /// `None`: nothing to count and nothing to wait for. Boxed, because most requests have no body and all are moved.
+    transfer: Option<Box<Transfer>>,
 }
 
 struct Transfer {
     /// Bytes that may still pass.
     left: u64,
-    passed: Rc<Cell<u64>>,
     progress: Rc<Progress>,
     idle: Duration,
     deadline: Deadline,
@@ -77,13 +78,11 @@ impl Upload {
         Self { body: None, transfer: None }
     }
 
-    pub(crate) fn new(body: Incoming, bounds: Bounds, passed: Rc<Cell<u64>>, progress: Rc<Progress>) -> Self {
+    pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>) -> Self {
         let Bounds { limit, idle, deadline } = bounds;
         deadline.disarm();
-        Self {
-            body: Some(body),
-            transfer: Some(Transfer { left: limit, passed, progress, idle, deadline, waiting: false }),
-        }
+        let transfer = Transfer { left: limit, progress, idle, deadline, waiting: false };
+        Self { body: Some(body), transfer: Some(Box::new(transfer)) }
     }
 }
 
@@ -121,7 +120,8 @@ impl Body for Upload {
                 match transfer.left.checked_sub(length) {
                     Some(left) => {
                         transfer.left = left;
-                        transfer.passed.set(transfer.passed.get() + length);
+                        let passed = &transfer.progress.passed;
+                        passed.set(passed.get() + length);
                         if body.is_end_stream() {
                             transfer.progress.sent.set(true);
                         }
@@ -165,8 +165,6 @@ pub(crate) struct Relay {
     body: Incoming,
     record: Record,
     lease: Option<Lease>,
-    /// The request body, which may still be on its way.
-    progress: Rc<Progress>,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
@@ -179,12 +177,11 @@ impl Relay {
         body: Incoming,
         record: Record,
         lease: Lease,
-        progress: Rc<Progress>,
         deadline: Deadline,
         idle: Duration,
     ) -> Self {
         deadline.disarm();
-        Self { body, record, lease: Some(lease), progress, deadline, idle, waiting: false }
+        Self { body, record, lease: Some(lease), deadline, idle, waiting: false }
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -193,7 +190,7 @@ impl Relay {
             let worker = self.record.worker();
             lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
             self.record.completed();
-            if !self.progress.sent.get() {
+            if !self.record.body_sent() {
                 self.record.left_unread();
             }
         }
@@ -202,7 +199,7 @@ impl Relay {
     fn fail(&mut self, failure: Failure) -> BodyError {
         self.lease = None;
         // The instance's side broke because ours did: the cause is what is noted.
-        match self.progress.fault.get() {
+        match self.record.body_fault() {
             Some(Failure::ClientGone) => {}
             Some(cause) => self.record.broken(cause),
             None => self.record.broken(failure),

@@ -1,9 +1,15 @@
 //! One request: judged, sent to an instance, answered. hyper's types end here; the stages know the head view only.
 
-use std::{convert::Infallible, rc::Rc, task::Poll};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderValue, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
@@ -14,6 +20,7 @@ use super::{
     fields::{self, Forwarding},
     head::{Head, Host},
     pipeline::{self, Arrival, Decision},
+    replay::Replay,
     respond::{self, Details},
     tunnel::Pending,
 };
@@ -23,7 +30,7 @@ use crate::{
         failure::Failure,
         listener::live::Conn,
         stage::Outcome,
-        upstream::{self, Lease, Pool, SendError},
+        upstream::{self, Lease, Pool, Sender},
         view::Scheme,
         worker::{
             Worker,
@@ -47,6 +54,8 @@ struct Forward {
 }
 
 /// Answers one request.
+///
+/// One async function from head to head: every nested one would copy the request into its own state once more.
 pub(crate) async fn run(
     worker: Rc<Worker>,
     conn: Rc<Conn>,
@@ -58,7 +67,7 @@ pub(crate) async fn run(
     let mut record = Record::open(&worker, &conn, start, turn);
     let now =
         u64::try_from(start.saturating_duration_since(worker.shared.base).as_nanos()).unwrap_or(u64::MAX);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let forward = match judge(&worker, &conn, &parts, now, turn, &mut record) {
         Ok(forward) => forward,
         Err(response) => {
@@ -66,7 +75,112 @@ pub(crate) async fn run(
             return Ok(response);
         }
     };
-    Ok(send(&worker, &conn, record, forward, parts, body).await)
+    let target = Rc::clone(&forward.target);
+    let service = &target.view.service;
+    let empty = body.is_end_stream();
+    let upgrade = parts.version == Version::HTTP_11
+        && service.protocol == Protocol::Http
+        && empty
+        && fields::wants_upgrade(&parts.headers);
+
+    let taken = match target.choose(worker.timers.tick()) {
+        None => Err(Failure::NoInstance),
+        Some(pool) => match pool.take() {
+            Some(lease) => Ok(lease),
+            // Boxed: it is rare, and the state of a connect is larger than all the rest.
+            None => Box::pin(connect(&worker, &target, Rc::clone(pool))).await,
+        },
+    };
+    let prepared =
+        taken.and_then(|lease| prepare(&mut parts, &conn, &record, &forward, upgrade).map(|()| lease));
+    let mut lease = match prepared {
+        Ok(lease) => lease,
+        Err(failure) => {
+            conn.unread.set(conn.unread.get() || !empty);
+            return Ok(refuse(record, &forward, failure));
+        }
+    };
+    record.instance(lease.pool());
+
+    let upload = if empty {
+        Upload::empty(body)
+    } else {
+        let progress = Rc::new(Progress::default());
+        record.progress = Some(Rc::clone(&progress));
+        let idle = worker.shared.config.limits.body_idle;
+        let bounds = Bounds { limit: service.body_limit, idle, deadline: worker.timers.deadline(idle) };
+        Upload::new(body, bounds, progress)
+    };
+    // Only a connection that was used before can have been closed by the instance in the same moment.
+    let mut replay = (lease.reused && empty && parts.method.is_idempotent())
+        .then(|| Replay::keep(&parts, worker.buffer()));
+    let mut request = Request::from_parts(parts, upload);
+    let first_byte = service.timeouts.first_byte;
+    let deadline = worker.timers.deadline(first_byte);
+    let mut retried = false;
+    let (mut head, body) = loop {
+        let result = match lease.sender() {
+            Some(Sender::One(sender)) => {
+                let sending = pin!(sender.try_send_request(request));
+                answer(sending, &deadline, &record, first_byte).await
+            }
+            Some(Sender::Many(sender)) => {
+                let sending = pin!(sender.try_send_request(request));
+                answer(sending, &deadline, &record, first_byte).await
+            }
+            None => Err(Late),
+        };
+        let failure = match result {
+            Ok(Ok(response)) => break response.into_parts(),
+            Err(Late) => Failure::FirstByte,
+            Ok(Err(mut error)) => match record.body_fault() {
+                Some(fault) => fault,
+                None => {
+                    // Once more, if not a byte was sent, or the method may be repeated and the connection was old.
+                    let again = error.take_message().or_else(|| replay.as_ref().map(Replay::request));
+                    match again.filter(|_| !retried) {
+                        Some(again) => match Box::pin(reconnect(&worker, &target, lease.pool())).await {
+                            Ok(fresh) => {
+                                (lease, request, retried) = (fresh, again, true);
+                                continue;
+                            }
+                            Err(failure) => failure,
+                        },
+                        None => {
+                            let error = error.error();
+                            tracing::debug!(instance = lease.pool().name, %error, "no answer");
+                            if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
+                        }
+                    }
+                }
+            },
+        };
+        conn.unread.set(conn.unread.get() || !record.body_sent());
+        return Ok(refuse(record, &forward, failure));
+    };
+    if let Some(replay) = replay.take() {
+        worker.recycle(replay.into_buffer());
+    }
+    record.answered(head.status.as_u16());
+    head.version = Version::HTTP_11;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
+            return Ok(refuse(record, &forward, Failure::BadAnswer));
+        };
+        fields::switching(&mut head.headers);
+        *conn.tunnel.borrow_mut() = Some(Pending { leftover, lease, record, idle: service.timeouts.idle });
+        return Ok(Response::from_parts(head, Answer::Own(None)));
+    }
+    fields::to_client(&mut head.headers);
+    let relay = Relay::new(body, record, lease, deadline, service.timeouts.idle);
+    Ok(Response::from_parts(head, Answer::Relay(relay)))
+}
+
+/// Ends a request that got past the pipeline.
+fn refuse(mut record: Record, forward: &Forward, failure: Failure) -> Response<Answer> {
+    record.refused(failure);
+    let limit = Some(forward.target.view.service.body_limit).filter(|_| failure == Failure::BodyTooLarge);
+    respond::refuse(failure, &Details { id: &record.id, grpc: forward.grpc, retry: None, limit })
 }
 
 /// Runs the pipeline. The error is the answer to a request that goes no further.
@@ -153,131 +267,13 @@ fn judge(
     }
 }
 
-/// Sends the request to an instance and passes the answer on.
-async fn send(
-    worker: &Rc<Worker>,
-    conn: &Rc<Conn>,
-    mut record: Record,
-    forward: Forward,
-    parts: Parts,
-    body: Incoming,
-) -> Response<Answer> {
-    let service = Rc::clone(&forward.target).view.service.clone();
-    let upgrade = parts.version == Version::HTTP_11
-        && service.protocol == Protocol::Http
-        && body.is_end_stream()
-        && fields::wants_upgrade(&parts.headers);
-    let progress = Rc::new(Progress::default());
-    let sent = deliver(worker, conn, &mut record, &forward, parts, body, upgrade, &progress).await;
-    let (response, lease, deadline) = match sent {
-        Ok(sent) => sent,
-        Err(failure) => {
-            conn.unread.set(conn.unread.get() || !progress.sent.get());
-            record.refused(failure);
-            let limit = Some(service.body_limit).filter(|_| failure == Failure::BodyTooLarge);
-            return respond::refuse(
-                failure,
-                &Details { id: &record.id, grpc: forward.grpc, retry: None, limit },
-            );
-        }
-    };
-    let (mut head, body) = response.into_parts();
-    record.answered(head.status.as_u16());
-    head.version = Version::HTTP_11;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
-            record.refused(Failure::BadAnswer);
-            return respond::refuse(
-                Failure::BadAnswer,
-                &Details { id: &record.id, grpc: forward.grpc, retry: None, limit: None },
-            );
-        };
-        fields::switching(&mut head.headers);
-        *conn.tunnel.borrow_mut() = Some(Pending { leftover, lease, record, idle: service.timeouts.idle });
-        return Response::from_parts(head, Answer::Own(None));
-    }
-    fields::to_client(&mut head.headers);
-    Response::from_parts(
-        head,
-        Answer::Relay(Relay::new(body, record, lease, progress, deadline, service.timeouts.idle)),
-    )
-}
-
-type Delivered = (Response<Incoming>, Lease, Deadline);
-
-#[expect(clippy::too_many_arguments, reason = "one call; a struct would only name them twice")]
-async fn deliver(
-    worker: &Rc<Worker>,
-    conn: &Rc<Conn>,
-    record: &mut Record,
-    forward: &Forward,
-    mut parts: Parts,
-    body: Incoming,
-    upgrade: bool,
-    progress: &Rc<Progress>,
-) -> Result<Delivered, Failure> {
-    let target = &forward.target;
-    let service = &target.view.service;
+/// A new connection; while nothing is sent, other instances are tried.
+async fn connect(worker: &Rc<Worker>, target: &Rc<Target>, mut pool: Rc<Pool>) -> Result<Lease, Failure> {
     let cells = target.view.counters.worker(worker.id);
-    let tick = worker.timers.tick();
-    let mut pool = Rc::clone(target.choose(tick).ok_or(Failure::NoInstance)?);
-    let mut lease = checkout(worker, target, &mut pool).await?;
-    record.instance(&pool);
-
-    let empty = body.is_end_stream();
-    prepare(&mut parts, conn, record, forward, upgrade)?;
-    let upload = if empty {
-        progress.sent.set(true);
-        Upload::empty(body)
-    } else {
-        let idle = worker.shared.config.limits.body_idle;
-        let bounds = Bounds { limit: service.body_limit, idle, deadline: worker.timers.deadline(idle) };
-        Upload::new(body, bounds, Rc::clone(&record.bytes_in), Rc::clone(progress))
-    };
-    // Only a connection that was used before can have been closed by the instance in the same moment.
-    let again = (lease.reused && empty && parts.method.is_idempotent()).then(|| copy(&parts));
-    let mut request = Request::from_parts(parts, upload);
-    let deadline = worker.timers.deadline(service.timeouts.first_byte);
-    let mut retried = false;
-    loop {
-        let error = match answer(&mut lease, request, &deadline, progress, service.timeouts.first_byte).await
-        {
-            Ok(Ok(response)) => return Ok((response, lease, deadline)),
-            Ok(Err(error)) => error,
-            Err(Late) => return Err(Failure::FirstByte),
-        };
-        if let Some(fault) = progress.fault.get() {
-            return Err(fault);
-        }
-        let SendError { error, unsent } = error;
-        // Once more, if not a byte was sent, or if the method may be repeated and the connection was an old one.
-        let next = match (unsent, &again) {
-            _ if retried => None,
-            (Some(request), _) => Some(*request),
-            (None, Some(parts)) => Some(Request::from_parts(copy(parts), Upload::none())),
-            (None, None) => None,
-        };
-        let Some(next) = next else {
-            tracing::debug!(instance = pool.name, %error, "no answer");
-            return Err(if error.is_parse() { Failure::BadAnswer } else { Failure::Reset });
-        };
-        request = next;
-        retried = true;
-        cells.retries.add(1);
-        cells.connects.add(1);
-        lease = upstream::connect(worker, &pool, &service.timeouts).await?;
-    }
-}
-
-/// A connection from the pool, or a new one; while nothing is sent, other instances are tried.
-async fn checkout(worker: &Rc<Worker>, target: &Rc<Target>, pool: &mut Rc<Pool>) -> Result<Lease, Failure> {
     let mut attempt = 1;
     loop {
-        if let Some(lease) = pool.take() {
-            return Ok(lease);
-        }
-        target.view.counters.worker(worker.id).connects.add(1);
-        let failure = match upstream::connect(worker, pool, &target.view.service.timeouts).await {
+        cells.connects.add(1);
+        let failure = match upstream::connect(worker, &pool, &target.view.service.timeouts).await {
             Ok(lease) => return Ok(lease),
             Err(failure) => failure,
         };
@@ -285,32 +281,41 @@ async fn checkout(worker: &Rc<Worker>, target: &Rc<Target>, pool: &mut Rc<Pool>)
             return Err(failure);
         }
         attempt += 1;
-        target.view.counters.worker(worker.id).retries.add(1);
-        *pool = Rc::clone(target.choose(worker.timers.tick()).ok_or(Failure::NoInstance)?);
+        cells.retries.add(1);
+        pool = Rc::clone(target.choose(worker.timers.tick()).ok_or(Failure::NoInstance)?);
+        if let Some(lease) = pool.take() {
+            return Ok(lease);
+        }
     }
+}
+
+/// A new connection to the same instance, for a request that is sent once more.
+async fn reconnect(worker: &Rc<Worker>, target: &Rc<Target>, pool: &Rc<Pool>) -> Result<Lease, Failure> {
+    let cells = target.view.counters.worker(worker.id);
+    cells.retries.add(1);
+    cells.connects.add(1);
+    upstream::connect(worker, pool, &target.view.service.timeouts).await
 }
 
 /// Waits for the head of the answer. The first-byte deadline counts from the end of the request body, whose own
 /// deadline is the client's.
-async fn answer(
-    lease: &mut Lease,
-    request: Request<Upload>,
+async fn answer<F: Future>(
+    mut sending: Pin<&mut F>,
     deadline: &Deadline,
-    progress: &Progress,
-    first_byte: std::time::Duration,
-) -> Result<Result<Response<Incoming>, SendError>, Late> {
-    let mut sending = std::pin::pin!(lease.send(request));
-    let mut armed = progress.sent.get();
+    record: &Record,
+    first_byte: Duration,
+) -> Result<F::Output, Late> {
+    let mut sent = record.body_sent();
     deadline.arm(first_byte);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = sending.as_mut().poll(context) {
             return Poll::Ready(Ok(result));
         }
         match deadline.poll(context) {
-            Poll::Ready(Late) if armed => Poll::Ready(Err(Late)),
+            Poll::Ready(Late) if sent => Poll::Ready(Err(Late)),
             Poll::Ready(Late) => {
                 // The body was still on its way when the deadline was set.
-                armed = progress.sent.get();
+                sent = record.body_sent();
                 deadline.arm(first_byte);
                 deadline.poll(context).map(Err)
             }
@@ -382,11 +387,16 @@ fn target(uri: &Uri, strip: usize) -> Result<PathAndQuery, Failure> {
     rest.map_err(|_| Failure::BadPath)
 }
 
-fn copy(parts: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = parts.method.clone();
-    copy.uri = parts.uri.clone();
-    copy.version = parts.version;
-    copy.headers = HeaderMap::clone(&parts.headers);
-    copy
+#[cfg(test)]
+mod tests {
+    use super::run;
+
+    /// hyper moves the future of every request into its place, so its size is a cost.
+    #[test]
+    fn the_state_of_a_request_is_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(run) <= 2560, "{}", size(run));
+    }
 }

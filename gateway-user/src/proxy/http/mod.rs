@@ -5,6 +5,7 @@ mod exchange;
 mod fields;
 pub(crate) mod head;
 mod pipeline;
+mod replay;
 mod respond;
 pub(crate) mod serve;
 pub(crate) mod tunnel;

@@ -8,6 +8,7 @@ use tokio::{
     sync::oneshot,
 };
 
+use super::body::Progress;
 use crate::proxy::{
     failure::Failure,
     upstream::{Lease, Leftover},
@@ -35,7 +36,9 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(client: S, early: Byt
     drop(lease);
     let timers = Rc::clone(&record.worker().timers);
     let deadline = timers.deadline(idle);
-    let passed = Rc::clone(&record.bytes_in);
+    let progress = Rc::new(Progress::default());
+    record.progress = Some(Rc::clone(&progress));
+    let passed = &progress.passed;
     let (client_read, client_write) = split(client);
     let (instance_read, instance_write) = split(leftover.io.into_inner());
     let mut answered = 0;

@@ -7,11 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::oneshot, task::AbortHandle};
 
@@ -64,16 +60,10 @@ pub(crate) struct Lease {
     pub(crate) reused: bool,
 }
 
-enum Sender {
+/// A connection by protocol.
+pub(crate) enum Sender {
     One(http1::SendRequest<Upload>),
     Many(http2::SendRequest<Upload>),
-}
-
-/// What became of a request that was not answered.
-pub(crate) struct SendError {
-    pub(crate) error: hyper::Error,
-    /// The request, if not a byte of it was sent.
-    pub(crate) unsent: Option<Box<Request<Upload>>>,
 }
 
 // === impl Pool ===
@@ -171,18 +161,14 @@ impl Drop for Link {
 // === impl Lease ===
 
 impl Lease {
-    /// Sends `request` and waits for the head of the answer.
-    pub(crate) async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, SendError> {
-        let error = |mut error: hyper::client::conn::TrySendError<Request<Upload>>| {
-            let unsent = error.take_message().map(Box::new);
-            SendError { error: error.into_error(), unsent }
-        };
-        match &mut self.sender {
-            Some(Sender::One(sender)) => sender.try_send_request(request).await.map_err(error),
-            Some(Sender::Many(sender)) => sender.try_send_request(request).await.map_err(error),
-            // A lease is emptied only by `done`, which consumes it.
-            None => std::future::pending().await,
-        }
+    /// Where the connection leads.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// The connection itself; `None` never, because a lease is emptied only by `done`, which consumes it.
+    pub(crate) fn sender(&mut self) -> Option<&mut Sender> {
+        self.sender.as_mut()
     }
 
     /// The exchange is over; the connection may serve another.

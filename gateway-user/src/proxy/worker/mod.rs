@@ -76,8 +76,8 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) live: Rc<Live>,
     pub(crate) log: RefCell<access::Buffer>,
-    /// Line buffers to be used again.
-    pub(crate) lines: RefCell<Vec<Vec<u8>>>,
+    /// Buffers to be used again.
+    spare: RefCell<Vec<Vec<u8>>>,
     /// Requests so far; drives weighted choices and request ids.
     pub(crate) turn: Cell<u64>,
     /// First half of this worker's request ids.
@@ -172,7 +172,7 @@ impl Worker {
             timers: Timers::new(),
             live: Rc::default(),
             log: RefCell::new(shared.log.buffer()),
-            lines: RefCell::default(),
+            spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
             prefix: u64::from_ne_bytes(prefix),
             epoch: Cell::default(),
@@ -192,6 +192,20 @@ impl Worker {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         turn
+    }
+
+    /// An empty buffer for a log line or the like.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < 512 && buffer.capacity() <= 4096 {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     fn set_clocks(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! What is noted of one request, from its head to the last byte: counters and the access log line.
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use http::HeaderValue;
 
@@ -13,6 +13,7 @@ use crate::{
     },
     proxy::{
         failure::Failure,
+        http::body::Progress,
         listener::live::{Conn, Phase},
         route::PREDICT,
         upstream::Pool,
@@ -31,8 +32,8 @@ pub(crate) struct Record {
     status: u16,
     reason: &'static str,
     complete: bool,
-    /// Counted by the request body as it passes.
-    pub(crate) bytes_in: Rc<Cell<u64>>,
+    /// How far the request's body is; `None`: it has none.
+    pub(crate) progress: Option<Rc<Progress>>,
     pub(crate) bytes_out: u64,
     first_byte: u64,
 }
@@ -87,7 +88,7 @@ impl Record {
             status: Failure::ClientGone.status(),
             reason: Failure::ClientGone.name(),
             complete: false,
-            bytes_in: Rc::default(),
+            progress: None,
             bytes_out: 0,
             first_byte: 0,
         }
@@ -98,7 +99,7 @@ impl Record {
         if !self.worker.log.borrow().enabled() {
             return;
         }
-        let mut line = self.worker.lines.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(768));
+        let mut line = self.worker.buffer();
         line.extend_from_slice(b"{\"time\":\"");
         let since = self.start.saturating_duration_since(self.worker.shared.base);
         access::time(&mut line, self.worker.epoch.get() + since);
@@ -173,6 +174,20 @@ impl Record {
         self.reason = failure.name();
     }
 
+    /// Whether the request's body is through.
+    pub(crate) fn body_sent(&self) -> bool {
+        self.progress.as_ref().is_none_or(|progress| progress.sent.get())
+    }
+
+    /// Why the request's body was broken off by us.
+    pub(crate) fn body_fault(&self) -> Option<Failure> {
+        self.progress.as_ref().and_then(|progress| progress.fault.get())
+    }
+
+    fn bytes_in(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.passed.get())
+    }
+
     /// The answer is complete, but not the request's body.
     pub(crate) fn left_unread(&self) {
         self.conn.unread.set(true);
@@ -190,7 +205,7 @@ impl Record {
             Some(target) => {
                 let cells = target.view.counters.worker(id);
                 cells.active.sub(1);
-                cells.bytes_in.add(self.bytes_in.get());
+                cells.bytes_in.add(self.bytes_in());
                 cells.bytes_out.add(self.bytes_out);
                 cells.micros.add(micros);
                 if let Some(cell) = cells.classes.get(class) {
@@ -230,7 +245,7 @@ impl Record {
             line.push(b'"');
         }
         for (name, value) in [
-            (&b",\"bytes_in\":"[..], self.bytes_in.get()),
+            (&b",\"bytes_in\":"[..], self.bytes_in()),
             (b",\"bytes_out\":", self.bytes_out),
             (b",\"first_byte_us\":", self.first_byte),
             (b",\"duration_us\":", micros),
@@ -240,11 +255,7 @@ impl Record {
         }
         line.push(b'}');
         self.worker.log.borrow_mut().push(&line);
-        line.clear();
-        let mut lines = self.worker.lines.borrow_mut();
-        if lines.len() < 256 && line.capacity() <= 4096 {
-            lines.push(line);
-        }
+        self.worker.recycle(line);
     }
 }
 
