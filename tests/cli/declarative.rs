@@ -1,6 +1,11 @@
 //! The whole configuration as a file: `export`, `apply`, `diff`; and back again: `history`, `rollback`.
 
-use harness::desk::{Desk, add_front, assert_names};
+use std::{thread, time::Duration};
+
+use harness::{
+    desk::{Desk, add_front, assert_names},
+    wait,
+};
 
 /// A configuration with one of everything.
 fn furnished() -> Desk {
@@ -134,6 +139,29 @@ fn history_names_every_change_and_rollback_goes_back() {
     desk.ok(&["rollback", &wide.0.to_string(), "--yes"]);
     assert_eq!(desk.gateway.export(), wide.1);
     desk.refused(&["rollback", "999999"]);
+}
+
+/// `apply --confirm`: what nobody confirms is undone in time; what somebody does stays.
+#[test]
+fn an_unconfirmed_change_is_undone() {
+    let desk = Desk::with_front();
+    desk.ok(&["allow", "add", "front", "192.0.2.1"]);
+    let before = desk.gateway.export();
+    let after = before.replace("192.0.2.1/32", "192.0.2.2/32");
+    let file = desk.file("next.toml", &after);
+    desk.gateway.cli(&["confirm"]).refused();
+    desk.refused(&["apply", "-f", &file, "--confirm", "0s"]);
+    desk.refused(&["apply", "-f", &file, "--confirm", "soon"]);
+    assert_eq!(desk.ok(&["apply", "-f", &file, "--confirm", "1s"])["changed"], true);
+    assert_eq!(desk.gateway.export(), after);
+    // Nothing else is changed while it waits.
+    let error = desk.refused(&["allow", "add", "front", "192.0.2.3"]);
+    assert_names(&error, &[("code", "confirm_pending"), ("remedy", "confirm")]);
+    wait::until("the undoing", Duration::from_secs(10), || (desk.gateway.export() == before).then_some(()));
+    desk.ok(&["apply", "-f", &file, "--confirm", "2s"]);
+    assert_eq!(desk.ok(&["confirm"])["changed"], true);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(desk.gateway.export(), after);
 }
 
 /// A rollback never brings back a token that was revoked.

@@ -106,7 +106,8 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/routes/{name}" Write "Replace a route", DRY_RUN, Some("Route"), "Changed", handler::route::update;
     DELETE "/v1/routes/{name}" Write "Delete a route", DRY_RUN, None, "Changed", handler::route::delete;
 
-    POST "/v1/apply" Write "Make the configuration what a declarative file says", DRY_RUN, Some("Document"), "Applied", handler::store::apply;
+    POST "/v1/apply" Write "Make the configuration what a declarative file says; with `confirm` undone after that time unless it is confirmed", &["dry_run", "confirm"], Some("Document"), "Applied", handler::store::apply;
+    POST "/v1/confirm" Write "Keep what was applied with `confirm`", &[], None, "Confirmed", handler::store::confirm;
     POST "/v1/diff" Read "What `apply` of this file would change", &[], Some("Document"), "Diff", handler::store::diff;
     GET "/v1/export" Read "The configuration as a declarative file; `with_secrets` only for who may write; `nft`: as an nftables ruleset", &["with_secrets", "nft"], None, "Export", handler::store::export;
     GET "/v1/history" Read "Generations, newest first", &[], None, "History", handler::store::history;

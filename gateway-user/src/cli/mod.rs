@@ -125,6 +125,8 @@ pub enum Remote {
     Status,
     /// Make the configuration what a file says
     Apply(store::ApplyArgs),
+    /// Keep what was applied with `--confirm`
+    Confirm(store::ConfirmArgs),
     /// Show what `apply` would change; exit 0 if nothing, 1 if something
     Diff(store::DiffArgs),
     /// Print the configuration as a file that `apply` takes
@@ -222,6 +224,7 @@ impl Remote {
         match self {
             Self::Status => status::run(session),
             Self::Apply(args) => args.run(session),
+            Self::Confirm(args) => args.run(session),
             Self::Diff(args) => args.run(session),
             Self::Export(args) => args.run(session),
             Self::History(args) => args.run(session),

@@ -28,9 +28,15 @@ pub struct ApplyArgs {
     /// Declarative file (TOML); `-` reads stdin
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
+    /// Undo it after this time (`30s`) unless `gateway confirm` comes first: for changes that may lock you out
+    #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
+    confirm: Option<String>,
     #[command(flatten)]
     dry_run: DryRun,
 }
+
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {}
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -66,13 +72,26 @@ pub struct RollbackArgs {
 impl ApplyArgs {
     pub(super) fn run(&self, session: &Session) -> Done {
         let text = read_text(&self.file, "file")?;
-        let call = Call::post(&["apply"]).toml(text).dry_run(self.dry_run.dry_run);
-        session.change_then(call, &format!("applied {}", self.file.display()), |reply| {
+        let mut call = Call::post(&["apply"]).toml(text).dry_run(self.dry_run.dry_run);
+        if let Some(confirm) = &self.confirm {
+            call = call.query("confirm", confirm);
+        }
+        let undone =
+            self.confirm.as_ref().map(|time| format!("; undone in {time} unless you run `gateway confirm`"));
+        let done = format!("applied {}{}", self.file.display(), undone.unwrap_or_default());
+        session.change_then(call, &done, |reply| {
             for token in reply.get("tokens").and_then(Value::as_array).into_iter().flatten() {
                 let (service, token) = (field(token, "service"), field(token, "token"));
                 print_line(&format!("token of service {service} (shown this once): {token}"));
             }
         })
+    }
+}
+
+impl ConfirmArgs {
+    #[expect(clippy::unused_self, reason = "one shape for every verb")]
+    pub(super) fn run(&self, session: &Session) -> Done {
+        session.change(Call::post(&["confirm"]), "confirmed: it stays")
     }
 }
 

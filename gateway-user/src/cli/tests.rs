@@ -28,6 +28,8 @@ fn every_line_of_the_contract_parses() {
         "gateway export --with-secrets f",
         "gateway export --nft",
         "gateway history",
+        "gateway apply -f x.toml --confirm 30s",
+        "gateway confirm",
         "gateway rollback 7 --yes --dry-run",
         "gateway listener add edge --exposure public --interface eth0 --address 192.0.2.1 --address 2001:db8::1 \
          --http 8080 --no-https --open --wait-address --dry-run",

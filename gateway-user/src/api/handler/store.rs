@@ -1,4 +1,6 @@
-//! `/v1/apply`, `/v1/diff`, `/v1/export`, `/v1/history`, `/v1/rollback`: the configuration as a whole.
+//! `/v1/apply`, `/v1/confirm`, `/v1/diff`, `/v1/export`, `/v1/history`, `/v1/rollback`: the configuration as a whole.
+
+use std::time::Duration;
 
 use serde_json::{Map, Value, json as value};
 
@@ -7,11 +9,24 @@ use crate::{
     api::{Context, nft, request::Request, route::Reply, wire::RollbackRequest},
     base::Refusal,
     control::{Document, Edit},
+    resource::duration,
 };
+
+/// Longest time that an applied file may wait for its confirmation.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 pub(in crate::api) fn apply(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let document = Document::parse(request.text()?)?;
-    let outcome = context.edit(request, Edit::Apply(Box::new(document)))?;
+    let confirm = request.query.value("confirm").map(duration::parse).transpose()?;
+    if let Some(confirm) = confirm
+        && !(Duration::from_secs(1)..=LONGEST_WAIT).contains(&confirm)
+    {
+        return Err(Refusal::new("limit", "the time to confirm is out of range")
+            .field("confirm", duration::text(confirm))
+            .limit("1s to 24h")
+            .remedy("give it time enough to look, for example 30s"));
+    }
+    let outcome = context.edit_unless_undone(request, Edit::Apply(Box::new(document)), confirm)?;
     let dry_run = request.dry_run()?;
     let mut more = Map::new();
     if !outcome.tokens.is_empty() && !dry_run {
@@ -20,6 +35,12 @@ pub(in crate::api) fn apply(context: &Context, request: &Request) -> Result<Repl
         more.insert("tokens".to_owned(), Value::Array(tokens.collect()));
     }
     changed(&outcome, dry_run, more)
+}
+
+pub(in crate::api) fn confirm(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    let generation = context.control.borrow_mut().confirm()?;
+    tracing::info!(uid = request.uid, generation = generation.0, "confirmed");
+    json(&value!({ "generation": generation, "changed": true }))
 }
 
 pub(in crate::api) fn diff(context: &Context, request: &Request) -> Result<Reply, Refusal> {
