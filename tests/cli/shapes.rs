@@ -197,3 +197,42 @@ fn the_socket_speaks_http() {
     let missing = ask("/v1/nothing", &["-w", "%{http_code}"]);
     assert!(missing.ends_with("404"), "{missing}");
 }
+
+/// `drops --follow` gives a line per sample as it happens, and ends quietly when its reader goes.
+#[test]
+fn drops_can_be_followed() {
+    let desk = Desk::with_front();
+    let mut command = desk.gateway.cli_command(&["drops", "--follow", "--json"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut follower = process::Running::spawn(&mut command);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(follower.ended(), None, "it does not wait for samples");
+    drop(follower);
+    desk.ok(&["status"]);
+}
+
+/// `doctor` needs no daemon, says what it looked at, and 1 only where something fails.
+#[test]
+fn the_doctor_looks_at_the_host() {
+    let desk = Desk::prepare();
+    let reply = desk.gateway.cli(&["doctor"]);
+    assert!(matches!(reply.code, 0 | 1), "{}", reply.framed());
+    let checks = reply.json["checks"].as_array().unwrap_or_else(|| panic!("{}", reply.framed()));
+    assert!(
+        checks.iter().any(|check| check["check"] == "kernel" && check["ok"] == true),
+        "{}",
+        reply.framed()
+    );
+    assert_eq!(reply.code == 0, checks.iter().all(|check| check["ok"] == true), "{}", reply.framed());
+}
+
+/// `domain check` looks at name, listener and certificate, and exits 1 when one of them fails.
+#[test]
+fn a_domain_can_be_checked() {
+    let desk = Desk::with_front();
+    desk.ok(&["domain", "add", "a.invalid", "--exposure", "public"]);
+    let reply = desk.gateway.cli(&["domain", "check", "a.invalid"]);
+    assert_eq!((reply.code, &reply.json["ok"]), (1, &false.into()), "{}", reply.framed());
+    assert!(reply.json["checks"].as_array().is_some_and(|checks| checks.len() > 1), "{}", reply.framed());
+    desk.gateway.cli(&["domain", "check", "b.invalid"]).refused();
+}
