@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -11,28 +10,19 @@ use super::{
 };
 use crate::resource::{Kind, token::Fingerprint};
 
-type Rows = BTreeMap<String, BTreeMap<String, Value>>;
+type Fields = BTreeMap<String, Value>;
 
 /// Every field that differs, by kind and name.
 #[must_use]
 pub fn diff(before: &State, after: &State) -> Vec<Change> {
     let mut out = Vec::new();
-    for ((kind, old), (_, new)) in rows(before).iter().zip(rows(after).iter()) {
-        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            compare(*kind, name, old.get(name), new.get(name), &mut out);
-        }
+    for (kind, name) in before.touched(after) {
+        compare(kind, &name, fields(before, kind, &name), fields(after, kind, &name), &mut out);
     }
     out
 }
 
-fn compare(
-    kind: Kind,
-    name: &str,
-    old: Option<&BTreeMap<String, Value>>,
-    new: Option<&BTreeMap<String, Value>>,
-    out: &mut Vec<Change>,
-) {
+fn compare(kind: Kind, name: &str, old: Option<Fields>, new: Option<Fields>, out: &mut Vec<Change>) {
     let change = |field: Option<&str>, old: Option<Value>, new: Option<Value>| Change {
         kind,
         name: name.to_owned(),
@@ -40,13 +30,16 @@ fn compare(
         old,
         new,
     };
-    let whole = |fields: &BTreeMap<String, Value>| Value::Object(fields.clone().into_iter().collect());
-    let (Some(old), Some(new)) = (old, new) else {
-        out.push(change(None, old.map(whole), new.map(whole)));
-        return;
+    let whole = |fields: Fields| Value::Object(fields.into_iter().collect());
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (old, new) => {
+            out.push(change(None, old.map(whole), new.map(whole)));
+            return;
+        }
     };
-    let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for field in fields {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for field in names {
         match (old.get(field), new.get(field)) {
             (left, right) if left == right => {}
             // An allowlist is a set: each entry is a line of its own.
@@ -63,40 +56,26 @@ fn compare(
     }
 }
 
-fn rows(state: &State) -> [(Kind, Rows); 5] {
-    let document = state.export(Secrets::Fingerprints);
-    let mut listeners = by_name(&document.listener, "name");
-    for (name, record) in &state.listeners {
-        let draining = record
-            .draining
-            .iter()
-            .map(|drain| Value::String(format!("{} until {}", drain.cidr, drain.until)))
-            .collect();
-        if let Some(fields) = listeners.get_mut(name.as_str()) {
-            fields.insert("draining".to_owned(), Value::Array(draining));
+/// The fields of a resource as people compare them.
+fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
+    let Some(Value::Object(form)) = state.form(kind, name, Secrets::Fingerprints) else { return None };
+    // The name is what the row is filed under.
+    let mut fields: Fields =
+        form.into_iter().filter(|(field, _)| field != "name" && field != "host").collect();
+    match kind {
+        Kind::Listener => {
+            let draining = state.listeners.get(name).map(|record| &record.draining);
+            let draining = draining.into_iter().flatten();
+            let told = draining.map(|drain| Value::String(format!("{} until {}", drain.cidr, drain.until)));
+            fields.insert("draining".to_owned(), Value::Array(told.collect()));
         }
-    }
-    let mut certificates = by_name(&document.certificate, "name");
-    for fields in certificates.values_mut() {
-        // A chain is pages of base64; its fingerprint tells whether it differs.
-        if let Some(Value::String(chain)) = fields.get_mut("chain") {
-            *chain = Fingerprint::of(b"chain", chain.as_bytes()).to_string();
+        Kind::Certificate => {
+            // A chain is pages of base64; its fingerprint tells whether it differs.
+            if let Some(Value::String(chain)) = fields.get_mut("chain") {
+                *chain = Fingerprint::of(b"chain", chain.as_bytes()).to_string();
+            }
         }
+        Kind::Gateway | Kind::Domain | Kind::Service | Kind::Route => {}
     }
-    [
-        (Kind::Listener, listeners),
-        (Kind::Certificate, certificates),
-        (Kind::Domain, by_name(&document.domain, "host")),
-        (Kind::Service, by_name(&document.service, "name")),
-        (Kind::Route, by_name(&document.route, "name")),
-    ]
-}
-
-fn by_name<T: Serialize>(items: &[T], key: &str) -> Rows {
-    let row = |item: &T| {
-        let Ok(Value::Object(fields)) = serde_json::to_value(item) else { return None };
-        let name = fields.get(key)?.as_str()?.to_owned();
-        Some((name, fields.into_iter().filter(|(field, _)| field != key).collect()))
-    };
-    items.iter().filter_map(row).collect()
+    Some(fields)
 }

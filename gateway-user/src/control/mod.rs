@@ -12,6 +12,7 @@ pub mod document;
 pub mod edit;
 pub mod engine;
 mod publish;
+mod query;
 pub mod state;
 pub mod store;
 pub mod view;

@@ -1,6 +1,6 @@
 //! Pure: host names of domains and routes.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 
 use super::{clip, read::text_form};
 use crate::base::Refusal;
@@ -34,6 +34,12 @@ impl Host {
             (Some(parent), Some((label, rest))) => label != "*" && parent == rest,
             (None, _) | (_, None) => false,
         }
+    }
+}
+
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

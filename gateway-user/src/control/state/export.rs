@@ -1,9 +1,11 @@
 //! Pure: the state as a document.
 
-use super::State;
+use serde_json::Value;
+
+use super::{CertificateRecord, ListenerRecord, ServiceRecord, State};
 use crate::{
     control::Document,
-    resource::{Allowlist, Certificate, Service},
+    resource::{Allowlist, Certificate, Kind, Listener, Service},
 };
 
 /// How a document names secrets.
@@ -21,39 +23,55 @@ impl State {
     /// The whole configuration in its declarative form.
     #[must_use]
     pub fn export(&self, secrets: Secrets) -> Document {
-        let listener = self.listeners.values().map(|record| {
-            let mut listener = record.listener.clone();
-            listener.allow = Allowlist::from_cidrs(record.entries.iter().map(|entry| entry.cidr));
-            listener
-        });
-        let certificate = self.certificates.values().map(|record| {
-            let material = record.material.as_ref().filter(|_| secrets == Secrets::Whole);
-            let key = material.map(|material| material.key.pem());
-            Certificate {
-                name: record.name.clone(),
-                gateway: record.gateway.clone(),
-                chain: record.pem.clone(),
-                key_fingerprint: key.is_none().then(|| record.key_fingerprint.clone()),
-                key,
-            }
-        });
-        let service = self.services.values().map(|record| {
-            let (token_fingerprints, token_hashes) = match secrets {
-                Secrets::Fingerprints => {
-                    (record.tokens.iter().map(|token| token.hash.fingerprint()).collect(), Vec::new())
-                }
-                Secrets::Hashes | Secrets::Whole => (Vec::new(), record.tokens.clone()),
-            };
-            Service { token_fingerprints, token_hashes, ..record.service.clone() }
-        });
         Document {
             // `default` is always there and has nothing to say.
             gateway: Vec::new(),
-            listener: listener.collect(),
-            certificate: certificate.collect(),
+            listener: self.listeners.values().map(|record| listener(record)).collect(),
+            certificate: self.certificates.values().map(|record| certificate(record, secrets)).collect(),
             domain: self.domains.values().map(|domain| (**domain).clone()).collect(),
-            service: service.collect(),
+            service: self.services.values().map(|record| service(record, secrets)).collect(),
             route: self.routes.values().map(|route| (**route).clone()).collect(),
         }
     }
+
+    /// One resource in its declarative form.
+    #[must_use]
+    pub fn form(&self, kind: Kind, name: &str, secrets: Secrets) -> Option<Value> {
+        let form = match kind {
+            Kind::Gateway => return None,
+            Kind::Listener => serde_json::to_value(listener(self.listeners.get(name)?)),
+            Kind::Certificate => serde_json::to_value(certificate(self.certificates.get(name)?, secrets)),
+            Kind::Domain => serde_json::to_value(self.domains.get(name)?),
+            Kind::Service => serde_json::to_value(service(self.services.get(name)?, secrets)),
+            Kind::Route => serde_json::to_value(self.routes.get(name)?),
+        };
+        form.ok()
+    }
+}
+
+fn listener(record: &ListenerRecord) -> Listener {
+    let allow = Allowlist::from_cidrs(record.entries.iter().map(|entry| entry.cidr));
+    Listener { allow, ..record.listener.clone() }
+}
+
+fn certificate(record: &CertificateRecord, secrets: Secrets) -> Certificate {
+    let material = record.material.as_ref().filter(|_| secrets == Secrets::Whole);
+    let key = material.map(|material| material.key.pem());
+    Certificate {
+        name: record.name.clone(),
+        gateway: record.gateway.clone(),
+        chain: record.pem.clone(),
+        key_fingerprint: key.is_none().then(|| record.key_fingerprint.clone()),
+        key,
+    }
+}
+
+fn service(record: &ServiceRecord, secrets: Secrets) -> Service {
+    let (token_fingerprints, token_hashes) = match secrets {
+        Secrets::Fingerprints => {
+            (record.tokens.iter().map(|token| token.hash.fingerprint()).collect(), Vec::new())
+        }
+        Secrets::Hashes | Secrets::Whole => (Vec::new(), record.tokens.clone()),
+    };
+    Service { token_fingerprints, token_hashes, ..record.service.clone() }
 }

@@ -11,6 +11,7 @@ pub mod export;
 mod listeners;
 mod record;
 mod services;
+mod touched;
 mod widen;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};

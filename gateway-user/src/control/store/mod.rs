@@ -6,43 +6,39 @@
 
 mod directory;
 mod error;
+mod history;
+mod load;
 mod row;
+mod write;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::OpenOptions,
     io::Read,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use redb::{
-    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
-    backends::InMemoryBackend,
-};
+use redb::{Database, StorageBackend, TableDefinition, backends::InMemoryBackend};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Document,
-    state::{CertificateRecord, Material, State},
-    view::HistoryView,
-};
+use super::{Document, state::State, view::HistoryView};
 use crate::{
     base::{Generation, Refusal},
-    resource::{
-        Kind,
-        certificate::{Chain, Key},
-        token::Fingerprint,
-    },
+    resource::{certificate::Key, token::Fingerprint},
 };
 use directory::Directory;
 use error::{Fault, guarded};
+use load::load;
+use write::{Base, write};
 
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
 const RESOURCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resources");
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
+/// The lines of the history, by generation.
 const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
+/// Versions of resources, by key and generation.
+const VERSIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("versions");
 
 /// Version of the rows' form; an older daemon refuses a newer one.
 const FORMAT: u32 = 1;
@@ -88,13 +84,13 @@ pub struct Pending {
     pub keys: BTreeMap<Fingerprint, Key>,
 }
 
-/// A row of the history.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HistoryRow {
+/// What the history says of a change.
+#[derive(Clone, Debug)]
+pub struct HistoryLine {
+    /// Seconds since the Unix epoch.
     pub time: u64,
     pub actor: Option<u32>,
     pub summary: String,
-    pub document: Document,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,7 +108,7 @@ struct Head {
 /// What a transaction does to the history.
 pub enum HistoryChange<'a> {
     /// Adds the row of the new generation.
-    Add(&'a HistoryRow),
+    Add(&'a HistoryLine),
     /// Removes the row of a generation that could not be made live.
     Remove(Generation),
     Keep,
@@ -187,8 +183,8 @@ impl Store {
             Some(_) => return Err(Fault::Gone),
             None => self.open_database(file)?,
         };
-        let before = self.trusted.then_some(before);
-        let kept = guarded(|| write(&database, before, after, history, &self.history));
+        let base = Base { saved: before, trusted: self.trusted, known: &self.history };
+        let kept = guarded(|| write(&database, base, after, history));
         self.database = Some(database);
         kept
     }
@@ -210,7 +206,8 @@ impl Store {
         let kept = guarded(|| {
             let database =
                 Database::builder().set_cache_size(CACHE_BYTES).create_file(made).map_err(Fault::new)?;
-            write(&database, None, after, history, &BTreeMap::new())
+            let base = Base { saved: &Saved::default(), trusted: false, known: &BTreeMap::new() };
+            write(&database, base, after, history)
         })
         .inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
         std::fs::rename(&aside, file).map_err(Fault::Io)?;
@@ -244,23 +241,7 @@ impl Store {
     /// # Errors
     /// It cannot be read.
     pub fn history(&self) -> Result<Vec<HistoryView>, Refusal> {
-        let read = || {
-            let database = self.database.as_ref().ok_or_else(Fault::closed)?;
-            let table = database.begin_read().map_err(Fault::new)?.open_table(HISTORY).map_err(Fault::new)?;
-            let mut out = Vec::new();
-            for item in table.iter().map_err(Fault::new)?.rev() {
-                let (generation, bytes) = item.map_err(Fault::new)?;
-                // `document` refuses a damaged row by name; the list goes on without it.
-                let Ok(entry) = row::decode::<HistoryRow>("history", bytes.value()) else { continue };
-                out.push(HistoryView {
-                    generation: Generation(generation.value()),
-                    time: entry.time,
-                    actor: entry.actor,
-                    summary: entry.summary,
-                });
-            }
-            Ok(out)
-        };
+        let read = || history::list(self.database.as_ref().ok_or_else(Fault::closed)?);
         guarded(read).map_err(|fault| fault.refusal(&self.file()))
     }
 
@@ -269,235 +250,22 @@ impl Store {
     /// # Errors
     /// `not_found` for one that the history does not have (any more).
     pub fn document(&self, generation: Generation) -> Result<Document, Refusal> {
-        let oldest = self.history.keys().next().copied().unwrap_or_default();
-        let newest = self.history.keys().next_back().copied().unwrap_or_default();
-        let read = || {
-            let database = self.database.as_ref().ok_or_else(Fault::closed)?;
-            let table = database.begin_read().map_err(Fault::new)?.open_table(HISTORY).map_err(Fault::new)?;
-            let bytes = table.get(generation.0).map_err(Fault::new)?;
-            bytes.map(|bytes| row::decode::<HistoryRow>("history", bytes.value())).transpose()
-        };
-        let found = guarded(read).map_err(|fault| fault.refusal(&self.file()))?;
-        found.map(|entry| entry.document).ok_or_else(|| {
-            Refusal::new("not_found", format_args!("the history has no generation {generation}"))
-                .field("generation", generation)
-                .limit(format_args!("{oldest} to {newest}"))
-                .remedy("`gateway history` lists them")
-        })
+        if !self.history.contains_key(&generation.0) {
+            let oldest = self.history.keys().next().copied().unwrap_or_default();
+            let newest = self.history.keys().next_back().copied().unwrap_or_default();
+            return Err(Refusal::new(
+                "not_found",
+                format_args!("the history has no generation {generation}"),
+            )
+            .field("generation", generation)
+            .limit(format_args!("{oldest} to {newest}"))
+            .remedy("`gateway history` lists them"));
+        }
+        let read = || history::document(self.database.as_ref().ok_or_else(Fault::closed)?, generation);
+        guarded(read).map_err(|fault| fault.refusal(&self.file()))
     }
 
     fn file(&self) -> PathBuf {
         self.directory.store()
     }
-}
-
-/// Everything that a state's rows are, by key.
-fn rows(state: &State) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
-    fn put<T: Serialize>(
-        out: &mut BTreeMap<String, Vec<u8>>,
-        kind: Kind,
-        name: &str,
-        record: &T,
-    ) -> Result<(), Fault> {
-        out.insert(format!("{kind}/{name}"), row::encode(record)?);
-        Ok(())
-    }
-    let mut out = BTreeMap::new();
-    for (name, record) in &state.listeners {
-        put(&mut out, Kind::Listener, name, &**record)?;
-    }
-    for (name, record) in &state.certificates {
-        put(&mut out, Kind::Certificate, name, &**record)?;
-    }
-    for (host, domain) in &state.domains {
-        put(&mut out, Kind::Domain, host.as_str(), &**domain)?;
-    }
-    for (name, record) in &state.services {
-        put(&mut out, Kind::Service, name, &**record)?;
-    }
-    for (name, route) in &state.routes {
-        put(&mut out, Kind::Route, name, &**route)?;
-    }
-    Ok(out)
-}
-
-/// Writes what differs between `before` (absent: unknown) and `after`, and returns the history's new index.
-fn write(
-    database: &Database,
-    before: Option<&Saved>,
-    after: &Saved,
-    history: &HistoryChange<'_>,
-    known: &BTreeMap<u64, usize>,
-) -> Result<BTreeMap<u64, usize>, Fault> {
-    let transaction = database.begin_write().map_err(Fault::new)?;
-    let rows_after = rows(&after.state)?;
-    {
-        let mut table = transaction.open_table(RESOURCES).map_err(Fault::new)?;
-        let rows_before = match before {
-            Some(before) => rows(&before.state)?,
-            None => stored_rows(&table)?,
-        };
-        for key in rows_before.keys().filter(|key| !rows_after.contains_key(*key)) {
-            table.remove(key.as_str()).map_err(Fault::new)?;
-        }
-        for (key, value) in rows_after.iter().filter(|(key, value)| rows_before.get(*key) != Some(value)) {
-            table.insert(key.as_str(), value.as_slice()).map_err(Fault::new)?;
-        }
-    }
-    write_keys(&transaction, after)?;
-    let kept = write_history(&transaction, before.is_some(), after.generation, history, known)?;
-    let head = Head {
-        format: FORMAT,
-        generation: after.generation,
-        last: after.last,
-        rows: rows_after.len(),
-        last_listener: after.state.last_listener,
-        pending: after.pending.clone(),
-    };
-    {
-        let mut table = transaction.open_table(HEAD).map_err(Fault::new)?;
-        table.insert("head", row::encode(&head)?.as_slice()).map_err(Fault::new)?;
-    }
-    transaction.commit().map_err(Fault::new)?;
-    Ok(kept)
-}
-
-fn stored_rows(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
-    let mut out = BTreeMap::new();
-    for item in table.iter().map_err(Fault::new)? {
-        let (key, value) = item.map_err(Fault::new)?;
-        out.insert(key.value().to_owned(), value.value().to_vec());
-    }
-    Ok(out)
-}
-
-/// Keys in use, and those that an undoing may need; every other one is deleted for good.
-fn write_keys(transaction: &WriteTransaction, after: &Saved) -> Result<(), Fault> {
-    let mut wanted: BTreeMap<&Fingerprint, &Key> = BTreeMap::new();
-    for record in after.state.certificates.values() {
-        if let Some(material) = &record.material {
-            wanted.insert(&record.key_fingerprint, &material.key);
-        }
-    }
-    wanted.extend(after.pending.iter().flat_map(|pending| &pending.keys));
-    let mut table = transaction.open_table(KEYS).map_err(Fault::new)?;
-    let held: BTreeSet<String> = stored_rows(&table)?.into_keys().collect();
-    for key in held.iter().filter(|key| wanted.keys().all(|wanted| wanted.as_str() != key.as_str())) {
-        table.remove(key.as_str()).map_err(Fault::new)?;
-    }
-    for (fingerprint, key) in
-        wanted.into_iter().filter(|(fingerprint, _)| !held.contains(fingerprint.as_str()))
-    {
-        table.insert(fingerprint.as_str(), row::seal(&key.0).as_slice()).map_err(Fault::new)?;
-    }
-    Ok(())
-}
-
-fn write_history(
-    transaction: &WriteTransaction,
-    trusted: bool,
-    generation: Generation,
-    change: &HistoryChange<'_>,
-    known: &BTreeMap<u64, usize>,
-) -> Result<BTreeMap<u64, usize>, Fault> {
-    let mut kept = known.clone();
-    let mut table = transaction.open_table(HISTORY).map_err(Fault::new)?;
-    if !trusted {
-        // A change whose outcome was unknown may have left a row that was never in force.
-        table.retain(|generation, _| known.contains_key(&generation)).map_err(Fault::new)?;
-    }
-    match change {
-        HistoryChange::Add(entry) => {
-            let bytes = row::encode(entry)?;
-            table.insert(generation.0, bytes.as_slice()).map_err(Fault::new)?;
-            kept.insert(generation.0, bytes.len());
-        }
-        HistoryChange::Remove(generation) => {
-            table.remove(generation.0).map_err(Fault::new)?;
-            kept.remove(&generation.0);
-        }
-        HistoryChange::Keep => {}
-    }
-    let mut bytes: usize = kept.values().sum();
-    while kept.len() > HISTORY_ROWS || (bytes > HISTORY_BYTES && kept.len() > 1) {
-        let Some((oldest, size)) = kept.pop_first() else { break };
-        table.remove(oldest).map_err(Fault::new)?;
-        bytes -= size;
-    }
-    Ok(kept)
-}
-
-fn load(database: &Database) -> Result<(Saved, BTreeMap<u64, usize>), Fault> {
-    let transaction = database.begin_read().map_err(Fault::new)?;
-    let head = transaction.open_table(HEAD).map_err(Fault::new)?;
-    let head = head.get("head").map_err(Fault::new)?.ok_or_else(|| Fault::corrupt("it has no head"))?;
-    let head: Head = row::decode("head", head.value())?;
-    if head.format > FORMAT {
-        return Err(Fault::Newer(head.format));
-    }
-    let table = transaction.open_table(RESOURCES).map_err(Fault::new)?;
-    let rows = stored_rows(&table)?;
-    if rows.len() != head.rows {
-        return Err(Fault::corrupt(format_args!("{} of {} rows are there", rows.len(), head.rows)));
-    }
-    let mut keys = BTreeMap::new();
-    let table = transaction.open_table(KEYS).map_err(Fault::new)?;
-    for (fingerprint, bytes) in stored_rows(&table)? {
-        let key = Key(Arc::from(row::open("keys", &bytes)?));
-        if key.fingerprint().as_str() != fingerprint {
-            return Err(Fault::corrupt("a private key is not what its name says"));
-        }
-        keys.insert(key.fingerprint(), key);
-    }
-    let mut state = State { last_listener: head.last_listener, ..State::default() };
-    for (key, bytes) in &rows {
-        insert(&mut state, key, bytes, &keys)?;
-    }
-    let mut history = BTreeMap::new();
-    let table = transaction.open_table(HISTORY).map_err(Fault::new)?;
-    for item in table.iter().map_err(Fault::new)? {
-        let (generation, bytes) = item.map_err(Fault::new)?;
-        // The past is no reason not to serve the present.
-        if row::open("history", bytes.value()).is_err() {
-            tracing::error!(generation = generation.value(), "this row of the history is damaged");
-        }
-        history.insert(generation.value(), bytes.value().len());
-    }
-    let pending = head.pending.map(|pending| Pending { keys, ..pending });
-    Ok((Saved { generation: head.generation, last: head.last, state, pending }, history))
-}
-
-fn insert(
-    state: &mut State,
-    key: &str,
-    bytes: &[u8],
-    keys: &BTreeMap<Fingerprint, Key>,
-) -> Result<(), Fault> {
-    let unknown = || Fault::corrupt(format_args!("it has a row `{key}` of an unknown kind"));
-    let (kind, _) = key.split_once('/').ok_or_else(unknown)?;
-    if kind == Kind::Listener.word() {
-        let record: super::state::ListenerRecord = row::decode(key, bytes)?;
-        state.listeners.insert(record.listener.name.clone(), Arc::new(record));
-    } else if kind == Kind::Certificate.word() {
-        let record: CertificateRecord = row::decode(key, bytes)?;
-        let chain = Chain::parse(&record.pem).map_err(Fault::corrupt)?;
-        let held = keys.get(&record.key_fingerprint).cloned();
-        let held = held.ok_or_else(|| Fault::corrupt(format_args!("the key of `{key}` is not there")))?;
-        let material = Some(Material::new(&record.name, chain, held));
-        state.certificates.insert(record.name.clone(), Arc::new(CertificateRecord { material, ..record }));
-    } else if kind == Kind::Domain.word() {
-        let domain: crate::resource::Domain = row::decode(key, bytes)?;
-        state.domains.insert(domain.host.clone(), Arc::new(domain));
-    } else if kind == Kind::Service.word() {
-        let record: super::state::ServiceRecord = row::decode(key, bytes)?;
-        state.services.insert(record.service.name.clone(), Arc::new(record));
-    } else if kind == Kind::Route.word() {
-        let route: crate::resource::Route = row::decode(key, bytes)?;
-        state.routes.insert(route.name.clone(), Arc::new(route));
-    } else {
-        return Err(unknown());
-    }
-    Ok(())
 }

@@ -86,3 +86,45 @@ fn a_generation_that_is_not_there_is_named_with_the_range() {
     let refusal = world.refused(Edit::Rollback { generation: Generation(77), yes: true });
     assert_eq!((refusal.code.as_str(), refusal.limit.as_deref()), ("not_found", Some("1 to 1")));
 }
+
+#[test]
+fn the_history_is_bounded_and_what_it_keeps_stays_whole() {
+    let mut world = World::new(FirstStart::Local);
+    world.ok(Edit::ServiceAdd(service("old", "10.0.0.7:80")));
+    world.ok(Edit::ServiceAdd(service("gone", "10.0.0.8:80")));
+    world.ok(Edit::ServiceDelete { service: n("gone") });
+    let mut expected = std::collections::BTreeMap::new();
+    for round in 0..1010_u32 {
+        let name = format!("s{}", round % 7);
+        let edit = if world.control.service(&name).is_ok() {
+            Edit::ServiceDelete { service: n(&name) }
+        } else {
+            Edit::ServiceAdd(service(&name, "10.0.0.7:80"))
+        };
+        world.ok(edit);
+        let names: Vec<_> = world.control.services().items.into_iter().map(|one| one.name).collect();
+        expected.insert(world.control.generation(), names);
+    }
+    for reopened in [false, true] {
+        if reopened {
+            world.reopen();
+        }
+        let history = world.control.history().unwrap().items;
+        assert_eq!(history.len(), crate::control::store::HISTORY_ROWS);
+        assert_eq!(history[0].generation, world.control.generation());
+        let oldest = history[999].generation;
+        for generation in
+            [oldest, Generation(oldest.0 + 1), Generation(oldest.0 + 500), history[1].generation]
+        {
+            let options = Options { dry_run: true, ..Options::default() };
+            world.control.edit(Edit::Rollback { generation, yes: true }, options).unwrap();
+            let document = world.control.document(generation).unwrap();
+            let names: Vec<_> = document.service.into_iter().map(|one| one.name).collect();
+            assert_eq!(names, expected[&generation], "{generation}");
+        }
+        let refusal = world.refused(Edit::Rollback { generation: Generation(oldest.0 - 1), yes: true });
+        assert_eq!(refusal.limit.unwrap(), format!("{oldest} to {}", world.control.generation()));
+    }
+    let size = world.bytes().len();
+    assert!(size < 8 << 20, "{size} bytes for a thousand small changes");
+}

@@ -1,0 +1,220 @@
+//! What the control plane answers without changing anything.
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    Change, Control, Document, Edit,
+    diff::diff,
+    state::{State, export::Secrets, not_found},
+    view::{
+        AllowView, CertificateView, DomainView, EnforcerView, GatewayView, HistoryView, ListView,
+        ListenerView, RouteView, ServiceView, StatusView, build,
+    },
+};
+use crate::{
+    base::{Generation, Refusal},
+    resource::{Host, Kind},
+    snapshot::Snapshot,
+};
+
+impl Control {
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.live)
+    }
+
+    /// The generation in force.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        self.saved.generation
+    }
+
+    /// Why the generation could not be put in force; absent when all is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Refusal> {
+        self.failure.as_ref().map(|(refusal, _)| refusal)
+    }
+
+    /// The control plane's part of `status`.
+    #[must_use]
+    pub fn status(&self) -> StatusView {
+        let state = &self.saved.state;
+        let enforcers = self.publisher.subscribers();
+        StatusView {
+            generation: self.saved.generation,
+            enforcers: enforcers
+                .map(|one| EnforcerView { name: one.name(), generation: one.generation() })
+                .collect(),
+            listeners: state.listeners.len(),
+            domains: state.domains.len(),
+            certificates: state.certificates.len(),
+            services: state.services.len(),
+            routes: state.routes.len(),
+            failure: self.failure().cloned(),
+            confirm_by: self.saved.pending.as_ref().map(|pending| pending.until),
+        }
+    }
+
+    /// Every gateway.
+    #[must_use]
+    pub fn gateways(&self) -> ListView<GatewayView> {
+        self.list(build::gateways(&self.saved.state))
+    }
+
+    /// Every listener.
+    #[must_use]
+    pub fn listeners(&self) -> ListView<ListenerView> {
+        self.list(self.saved.state.listeners.values().map(|record| build::listener(record)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn listener(&self, name: &str) -> Result<ListenerView, Refusal> {
+        let record = self.saved.state.listeners.get(name).ok_or_else(|| not_found(Kind::Listener, name))?;
+        Ok(build::listener(record))
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn allowlist(&self, listener: &str) -> Result<AllowView, Refusal> {
+        let record =
+            self.saved.state.listeners.get(listener).ok_or_else(|| not_found(Kind::Listener, listener))?;
+        Ok(build::allowlist(record, self.saved.generation))
+    }
+
+    /// Every certificate.
+    #[must_use]
+    pub fn certificates(&self) -> ListView<CertificateView> {
+        let state = &self.saved.state;
+        self.list(
+            state.certificates.values().filter_map(|record| build::certificate(state, record)).collect(),
+        )
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn certificate(&self, name: &str) -> Result<CertificateView, Refusal> {
+        let state = &self.saved.state;
+        let found = state.certificates.get(name).and_then(|record| build::certificate(state, record));
+        found.ok_or_else(|| not_found(Kind::Certificate, name))
+    }
+
+    /// Every domain.
+    #[must_use]
+    pub fn domains(&self) -> ListView<DomainView> {
+        let state = &self.saved.state;
+        self.list(state.domains.values().map(|domain| build::domain(state, domain)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn domain(&self, host: &str) -> Result<DomainView, Refusal> {
+        let state = &self.saved.state;
+        let found = host.parse::<Host>().ok().and_then(|host| state.domains.get(&host));
+        found.map(|domain| build::domain(state, domain)).ok_or_else(|| not_found(Kind::Domain, host))
+    }
+
+    /// Every service.
+    #[must_use]
+    pub fn services(&self) -> ListView<ServiceView> {
+        let state = &self.saved.state;
+        let view = |record| build::service(state, record, &interface_addresses);
+        self.list(state.services.values().map(|record| view(record)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn service(&self, name: &str) -> Result<ServiceView, Refusal> {
+        let record = self.saved.state.services.get(name).ok_or_else(|| not_found(Kind::Service, name))?;
+        Ok(build::service(&self.saved.state, record, &interface_addresses))
+    }
+
+    /// Every route.
+    #[must_use]
+    pub fn routes(&self) -> ListView<RouteView> {
+        self.list(self.saved.state.routes.values().map(|route| build::route(route)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn route(&self, name: &str) -> Result<RouteView, Refusal> {
+        let route = self.saved.state.routes.get(name).ok_or_else(|| not_found(Kind::Route, name))?;
+        Ok(build::route(route))
+    }
+
+    /// Newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn history(&self) -> Result<ListView<HistoryView>, Refusal> {
+        Ok(self.list(self.store.history()?))
+    }
+
+    /// What a generation of the history was; secrets by hash and fingerprint.
+    ///
+    /// # Errors
+    /// `not_found`, or the store cannot be read.
+    pub fn document(&self, generation: Generation) -> Result<Document, Refusal> {
+        self.store.document(generation)
+    }
+
+    /// What `apply` of this document would change.
+    ///
+    /// # Errors
+    /// The document is refused.
+    pub fn diff(&self, document: Document) -> Result<Vec<Change>, Refusal> {
+        let mut state = self.saved.state.clone();
+        self.with_context(|context| state.edit(Edit::Apply(Box::new(document)), context))?;
+        Ok(diff(&self.saved.state, &state))
+    }
+
+    /// The configuration as a document; secrets by fingerprint, or whole.
+    #[must_use]
+    pub fn export(&self, secrets: bool) -> Document {
+        self.saved.state.export(if secrets { Secrets::Whole } else { Secrets::Fingerprints })
+    }
+
+    fn list<T>(&self, items: Vec<T>) -> ListView<T> {
+        ListView { generation: self.saved.generation, items }
+    }
+}
+
+/// The item of an outcome, as its `show` has it; null when it is gone.
+pub(super) fn item(state: &State, kind: Kind, name: &str) -> Value {
+    let view = match kind {
+        Kind::Gateway => return Value::Null,
+        Kind::Listener => {
+            state.listeners.get(name).map(|record| serde_json::to_value(build::listener(record)))
+        }
+        Kind::Certificate => state
+            .certificates
+            .get(name)
+            .and_then(|record| build::certificate(state, record))
+            .map(serde_json::to_value),
+        Kind::Domain => {
+            state.domains.get(name).map(|domain| serde_json::to_value(build::domain(state, domain)))
+        }
+        Kind::Service => {
+            let view = |record| serde_json::to_value(build::service(state, record, &interface_addresses));
+            state.services.get(name).map(|record| view(record))
+        }
+        Kind::Route => state.routes.get(name).map(|route| serde_json::to_value(build::route(route))),
+    };
+    view.and_then(Result::ok).unwrap_or_default()
+}
+
+/// The addresses of an interface at this moment, without link-local ones, which need a scope that a URL cannot have.
+fn interface_addresses(interface: &str) -> Vec<IpAddr> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let address = |storage: nix::sys::socket::SockaddrStorage| {
+        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    all.filter(|one| one.interface_name == interface)
+        .filter_map(|one| one.address.and_then(address))
+        .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        .collect()
+}
