@@ -110,7 +110,7 @@ impl State {
                 format_args!("service `{name}` admits everybody; it has no token"),
             )
             .field("no_auth", true)
-            .remedy(format_args!("`gateway service update {name} --auth` first")));
+            .remedy(format_args!("`gateway service update {name} --no-auth false` first")));
         }
         let token = match token {
             Some(token) => Secret::new(token.reveal())?,
