@@ -5,7 +5,8 @@
 //! - `rows`: one packet, one policy, one verdict. Every rule of DESIGN §4 has its row here.
 //! - `property`: the program, the host's `decide` and an independent oracle agree on random packets and policies.
 //! - `report`: counters, sampled events, swaps of generations.
-//! - `cost`: nanoseconds per packet, against an empty program.
+//!
+//! What a packet costs is measured by `cargo xtask bench filter`.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -15,5 +16,7 @@
 
 mod packet;
 mod policy;
+mod property;
+mod report;
 mod rig;
 mod rows;

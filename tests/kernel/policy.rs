@@ -50,6 +50,10 @@ pub(crate) fn plan(generation: u64, listeners: Vec<FilterListener>) -> FilterPla
     FilterPlan { generation: Generation(generation), listeners }
 }
 
+pub(crate) fn build(plan: &FilterPlan) -> Result<FilterTables, Refusal> {
+    FilterTables::build(plan, resolve)
+}
+
 pub(crate) fn tables(generation: u64, listeners: Vec<FilterListener>) -> FilterTables {
     FilterTables::build(&plan(generation, listeners), resolve).unwrap()
 }

@@ -99,6 +99,14 @@ impl Rig {
         self.bank = bank;
     }
 
+    /// Makes a port table live whose only word is `word` at `port`.
+    pub(crate) fn publish_word(&mut self, port: u16, word: u32) {
+        let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0).unwrap();
+        ports.set(u32::from(port), word, 0).unwrap();
+        let mut live = ArrayOfMaps::<_, Array<MapData, u32>>::try_from(self.map("PORTS")).unwrap();
+        live.set(0, &ports, 0).unwrap();
+    }
+
     /// Runs the entry point `name` on `frame` once.
     pub(crate) fn run(&self, name: &str, frame: &[u8]) -> Action {
         let program: &Xdp = self.ebpf.program(name).unwrap().try_into().unwrap();
@@ -144,13 +152,6 @@ impl Rig {
     }
 
     fn counters(&self, listeners: &[u32]) -> Vec<(Place, Counter)> {
-        let sum = |array: &PerCpuArray<&MapData, Counter>, index| {
-            let all = array.get(&index, 0).unwrap();
-            all.iter().fold(Counter::default(), |sum, one| Counter {
-                packets: sum.packets + one.packets,
-                bytes: sum.bytes + one.bytes,
-            })
-        };
         let verdicts = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
         let entries = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("ENTRIES").unwrap()).unwrap();
         let mut all = Vec::with_capacity(listeners.len() * (REASONS + 32));
@@ -164,6 +165,29 @@ impl Rig {
             }
         }
         all
+    }
+
+    /// Packets that the counters of `verdict` and of its entry have seen; 0 for what is not counted.
+    pub(crate) fn counted(&self, verdict: Verdict) -> (u64, u64) {
+        if verdict.reason == Reason::NotListener {
+            return (0, 0);
+        }
+        let verdicts = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
+        let entries = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("ENTRIES").unwrap()).unwrap();
+        let by_entry =
+            verdict.entry().map_or(0, |id| sum(&entries, entry_index(verdict.listener, id)).packets);
+        (sum(&verdicts, verdict_index(verdict.listener, verdict.reason)).packets, by_entry)
+    }
+
+    /// Packets that all verdict counters of `listeners`, and of none, have seen.
+    pub(crate) fn totals(&self, listeners: &[u32]) -> u64 {
+        let verdicts = PerCpuArray::<_, Counter>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
+        let of = |listener: &u32| {
+            let listener = *listener;
+            let verdicts = &verdicts;
+            Reason::ALL.iter().map(move |reason| sum(verdicts, verdict_index(listener, *reason)).packets)
+        };
+        [0].iter().chain(listeners).flat_map(of).sum()
     }
 
     /// Puts a sampling mask in force.
@@ -195,4 +219,13 @@ impl Rig {
 enum Place {
     Verdict(u32, Reason),
     Entry(u32, u8),
+}
+
+/// A counter over all CPUs.
+fn sum(array: &PerCpuArray<&MapData, Counter>, index: u32) -> Counter {
+    let all = array.get(&index, 0).unwrap();
+    all.iter().fold(Counter::default(), |sum, one| Counter {
+        packets: sum.packets + one.packets,
+        bytes: sum.bytes + one.bytes,
+    })
 }

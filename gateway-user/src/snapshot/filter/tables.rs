@@ -200,7 +200,7 @@ impl<'p> Builder<'p> {
             }
         }
         for (port, places) in by_port {
-            let places = self.without_conflicts(port, places)?;
+            self.check_conflicts(port, &places)?;
             let word = if places.len() <= CHAIN_MAX as usize {
                 places.iter().rev().fold(0, |next, place| self.number(*place, next))
             } else {
@@ -214,37 +214,32 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
-    /// Refuses two live listeners at one endpoint. A silent one gives way: its network was deleted, and the address may
-    /// have a new owner.
-    fn without_conflicts(&self, port: u16, places: Vec<usize>) -> Result<Vec<usize>, Refusal> {
+    /// Refuses two live listeners at one endpoint. A silent one may stand there too: its network was deleted, the address
+    /// may have a new owner, and the order of places puts the live one first.
+    fn check_conflicts(&self, port: u16, places: &[usize]) -> Result<(), Refusal> {
         let mut taken = BTreeMap::<_, &FilterListener>::new();
-        let mut kept = Vec::with_capacity(places.len());
-        for index in places {
-            let Some(place) = self.places.get(index) else { continue };
+        for place in places.iter().filter_map(|index| self.places.get(*index)) {
+            if place.listener.echo == Echo::Silent {
+                continue;
+            }
             // By name only while the interface does not exist: two names may stand for one attachment.
             let at = place.attachment.ok_or(place.listener.interface.as_str());
-            let keys = place.addresses().map(|(family, address)| (at, family == Family::V6, address));
-            let keys = keys.collect::<Vec<_>>();
-            match keys.iter().find_map(|key| taken.get(key)) {
-                None => {
-                    taken.extend(keys.into_iter().map(|key| (key, place.listener)));
-                    kept.push(index);
-                }
-                Some(_) if place.listener.echo == Echo::Silent => {}
-                Some(other) => {
-                    return Err(Refusal::new(
-                        "endpoint_taken",
-                        format_args!(
-                            "listeners `{}` and `{}` share an address of interface `{}` at port {port}",
-                            other.name, place.listener.name, place.listener.interface,
-                        ),
-                    )
-                    .field("port", port)
-                    .remedy("give one of them another address or another port"));
-                }
+            for (family, address) in place.addresses() {
+                let Some(other) = taken.insert((at, family == Family::V6, address), place.listener) else {
+                    continue;
+                };
+                return Err(Refusal::new(
+                    "endpoint_taken",
+                    format_args!(
+                        "listeners `{}` and `{}` share an address of interface `{}` at port {port}",
+                        other.name, place.listener.name, place.listener.interface,
+                    ),
+                )
+                .field("port", port)
+                .remedy("give one of them another address or another port"));
             }
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// The rows of the address table: what has no port is judged by the address alone.
