@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gateway_user::snapshot::http::Protocol;
+use gateway_user::{proxy::Limits, snapshot::http::Protocol};
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{TOKEN, Upstream, World, service};
+use crate::support::{TOKEN, Upstream, World, eventually, service};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -197,4 +197,28 @@ fn websockets_pass_both_ways_after_the_101() {
         world.http
     ));
     assert_eq!((reply.status, reply.text()), (200, "test"));
+}
+
+#[test]
+fn a_client_that_keeps_its_window_shut_is_cut() {
+    let upstream = Upstream::new();
+    let limits = Limits { write_stall: Duration::from_millis(500), ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
+    block_on(async {
+        let stream = TcpStream::connect(world.http).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1000)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let ask =
+            request(&world, "/api/predict/test/bytes/1000000", TOKEN).body(Full::<Bytes>::default()).unwrap();
+        let response: Response<Incoming> = sender.send_request(ask).await.unwrap();
+        // The body is held and never read: the window stays shut.
+        let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+        assert!(ended.is_ok(), "the connection is held for ever");
+        drop(response);
+    });
+    eventually("the stream is let go", || world.traffic().services[0].active == 0);
 }

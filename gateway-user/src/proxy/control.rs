@@ -20,17 +20,17 @@ use super::{
         bind::{self, BindError},
         wanted,
     },
-    tls::Tls,
+    tls::{Tls, TlsView},
     view::{Scheme, View},
     worker::{self, Command, Seed, Shared},
 };
 use crate::{
-    base::{Generation, Refusal, clock},
+    base::{Generation, Name, Refusal, clock},
     observe::{
         access::Log,
         traffic::{Report, Traffic},
     },
-    snapshot::{Snapshot, Subscriber, filter::FilterTables},
+    snapshot::{Exposure, Snapshot, Subscriber, filter::FilterTables},
 };
 
 /// A worker takes a new view within a turn of its loop; one that does not within this time is stuck.
@@ -237,6 +237,14 @@ impl Proxy {
         }
     }
 
+    /// Parses the certificates of the live snapshot again; they were good once.
+    fn restore_certificates(&mut self) {
+        let live = Arc::clone(&self.view.snapshot);
+        if let Err(error) = self.tls.prepare(&live) {
+            tracing::error!(%error, "certificates of the live snapshot");
+        }
+    }
+
     fn bind(&mut self, key: &SocketKey) -> Result<Held, BindError> {
         let shared = self.sockets.keys().any(|held| bind::overlap(held.address, key.address));
         // Asked before: an interface that changes in between is noticed at the next look.
@@ -323,8 +331,15 @@ impl Proxy {
             .chain(self.shared.config.own_addresses.iter().copied())
             .collect();
         let traffic = &self.shared.traffic;
+        // Listeners of one gateway and exposure show the same certificates.
+        let mut shown: HashMap<(&Name, &Exposure), Arc<TlsView>> = HashMap::new();
+        for listener in snapshot.listeners.iter().filter(|listener| listener.https.is_some()) {
+            shown
+                .entry((&listener.gateway, &listener.exposure))
+                .or_insert_with(|| self.tls.view(listener, snapshot));
+        }
         let view = View::build(snapshot, tables, &self.view, traffic, routed, own, |listener| {
-            self.tls.view(listener, snapshot)
+            listener.https.and_then(|_| shown.get(&(&listener.gateway, &listener.exposure)).cloned())
         });
         self.view = Arc::new(view);
         self.publish();
@@ -382,18 +397,21 @@ impl Subscriber for Proxy {
         let Some(staged) = self.staged.take() else {
             return Err(Refusal::new("nothing_staged", "the proxy has no staged snapshot"));
         };
-        self.go_live(&staged.snapshot, staged.tables, staged.new)?;
-        self.waiting = staged.waiting;
-        Ok(())
+        match self.go_live(&staged.snapshot, staged.tables, staged.new) {
+            Ok(()) => {
+                self.waiting = staged.waiting;
+                Ok(())
+            }
+            Err(refusal) => {
+                self.restore_certificates();
+                Err(refusal)
+            }
+        }
     }
 
     fn abandon(&mut self) {
         if self.staged.take().is_some() {
-            // The parsed certificates of the live snapshot; they were good once.
-            let live = Arc::clone(&self.view.snapshot);
-            if let Err(error) = self.tls.prepare(&live) {
-                tracing::error!(%error, "certificates of the live snapshot");
-            }
+            self.restore_certificates();
         }
     }
 

@@ -11,6 +11,7 @@ pub mod failure;
 mod http;
 mod listener;
 mod route;
+mod sites;
 pub mod stage;
 mod throttle;
 mod tls;

@@ -165,6 +165,8 @@ pub(crate) struct Relay {
     body: Incoming,
     record: Record,
     lease: Option<Lease>,
+    /// On an HTTP/2 connection: since when the client takes nothing.
+    stalled: Option<Rc<Cell<u32>>>,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
@@ -181,7 +183,12 @@ impl Relay {
         idle: Duration,
     ) -> Self {
         deadline.disarm();
-        Self { body, record, lease: Some(lease), deadline, idle, waiting: false }
+        let stalled = record.conn().http2.get().then(|| {
+            let since = Rc::new(Cell::new(0));
+            record.conn().streams.borrow_mut().push(Rc::clone(&since));
+            since
+        });
+        Self { body, record, lease: Some(lease), stalled, deadline, idle, waiting: false }
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -210,6 +217,9 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        if let Some(mine) = &self.stalled {
+            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, mine));
+        }
         // With a declared length the server does not ask for the end: it knows.
         if self.body.is_end_stream() {
             self.end();
@@ -229,7 +239,13 @@ impl Body for Answer {
             Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Relay(relay) => relay,
         };
-        match Pin::new(&mut relay.body).poll_frame(context) {
+        let polled = Pin::new(&mut relay.body).poll_frame(context);
+        if let Some(since) = &relay.stalled {
+            // What was handed out is the client's to take until the next is asked for.
+            let tick = if polled.is_ready() { relay.record.worker().timers.tick() } else { 0 };
+            since.set(tick);
+        }
+        match polled {
             Poll::Pending => {
                 // Armed only while the instance is waited for: a slow client is not its fault.
                 if !relay.waiting {

@@ -9,8 +9,9 @@ use crate::{
         auth,
         failure::Failure,
         route,
+        sites::{LocalName, Vhost, covers},
         stage::Outcome,
-        view::{ListenerView, LocalName, Scheme, ServiceView, Vhost, View, covers},
+        view::{ListenerView, Scheme, ServiceView, View},
     },
     snapshot::http::{Protocol, Route},
 };
@@ -101,7 +102,7 @@ fn host<'v>(
     arrival: &Arrival<'_>,
     host: Option<&Host>,
 ) -> Result<&'v Vhost, Failure> {
-    let Some(host) = host.map(Host::as_str) else { return Ok(listener.address()) };
+    let Some(host) = host.map(Host::as_str) else { return Ok(listener.sites.address()) };
     // RFC 9110 §7.4: a client may reuse a connection for another name only where the certificate covers it.
     if let Some(sni) = arrival.sni
         && sni != host
@@ -109,7 +110,7 @@ fn host<'v>(
     {
         return Err(Failure::Misdirected);
     }
-    listener.host(host, arrival.local).ok_or(Failure::UnknownHost)
+    listener.sites.host(host, arrival.local).ok_or(Failure::UnknownHost)
 }
 
 fn route<'v, F: Fields>(
@@ -122,8 +123,8 @@ fn route<'v, F: Fields>(
 ) -> Result<&'v ServiceView, Failure> {
     let predicted = route::predict(head.path)
         .filter(|_| vhost.predict)
-        .and_then(|(name, length, _)| Some((listener.services.get(name).copied()?, length)));
-    let routed = vhost.routes.iter().find(|entry| entry.matches(head));
+        .and_then(|(name, length, _)| Some((listener.sites.services.get(name).copied()?, length)));
+    let routed = vhost.route(head);
     // A route wins over the built-in prefix only where it says at least as much of the path.
     let (service, strip) = match (routed, predicted) {
         (Some(entry), Some((index, length))) if entry.summary.prefix < length => (index, length),

@@ -13,10 +13,7 @@ use http::HeaderValue;
 use super::SocketId;
 use crate::{
     observe::traffic::ListenerCounters,
-    proxy::{
-        http::tunnel::Pending,
-        view::{LocalName, Scheme},
-    },
+    proxy::{http::tunnel::Pending, sites::LocalName, view::Scheme},
 };
 
 /// What a connection is waiting for; each has its deadline.
@@ -58,6 +55,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: Cell<u32>,
     /// Tick since when a write is stuck; 0: none is.
     pub(crate) stalled: Cell<u32>,
+    /// HTTP/2 only: one cell per answer on its way, the tick since when the client takes nothing of it; 0: it does.
+    pub(crate) streams: RefCell<Vec<Rc<Cell<u32>>>>,
     pub(crate) in_flight: Cell<u32>,
     pub(crate) http2: Cell<bool>,
     pub(crate) sni: RefCell<Option<Box<str>>>,
@@ -100,6 +99,7 @@ impl Conn {
             phase: Cell::new(Phase::Handshake),
             deadline: Cell::new(0),
             stalled: Cell::new(0),
+            streams: RefCell::default(),
             in_flight: Cell::new(0),
             http2: Cell::new(false),
             sni: RefCell::new(None),
@@ -201,10 +201,11 @@ impl Live {
     pub(crate) fn reap(&self, tick: u32, write_stall: u32) {
         self.each(|conn| {
             let deadline = conn.deadline.get();
-            let stalled = conn.stalled.get();
-            if (deadline != 0 && tick >= deadline)
-                || (stalled != 0 && tick.saturating_sub(stalled) >= write_stall)
-            {
+            let late = |since: u32| since != 0 && tick.saturating_sub(since) >= write_stall;
+            // A client that keeps its window shut stalls a stream, not the socket; it would hold buffers for ever.
+            let stalled =
+                late(conn.stalled.get()) || conn.streams.borrow().iter().any(|since| late(since.get()));
+            if (deadline != 0 && tick >= deadline) || stalled {
                 conn.finish(End::Late);
             }
         });

@@ -94,8 +94,7 @@ impl Tls {
     }
 
     /// The TLS side of `listener`: the certificates of the domains that are visible on it.
-    pub(crate) fn view(&self, listener: &Listener, snapshot: &Snapshot) -> Option<Arc<TlsView>> {
-        listener.https?;
+    pub(crate) fn view(&self, listener: &Listener, snapshot: &Snapshot) -> Arc<TlsView> {
         let domains = snapshot
             .domains
             .iter()
@@ -110,7 +109,7 @@ impl Tls {
         let certificates = Arc::new(Certificates::new(domains, default, self.unknown));
         let mut config = self.template.clone();
         config.cert_resolver = Arc::<Certificates>::clone(&certificates);
-        Some(Arc::new(TlsView { config: Arc::new(config), certificates }))
+        Arc::new(TlsView { config: Arc::new(config), certificates })
     }
 }
 

@@ -193,6 +193,10 @@ impl Record {
         self.conn.unread.set(true);
     }
 
+    pub(crate) fn conn(&self) -> &Rc<Conn> {
+        &self.conn
+    }
+
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }
