@@ -70,8 +70,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
     let mut floods = Vec::new();
     for round in 0..options.rounds {
-        for step in 0..2 {
-            let candidate = if (round + step) % 2 == 0 { xdp } else { nftables };
+        let candidates = [xdp, nftables, empty];
+        for step in 0..candidates.len() {
+            let candidate = candidates[(round + step) % candidates.len()];
             floods.push(candidate(options, round, &sender, &receiver, napi)?);
         }
     }
@@ -81,6 +82,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 const XDP: &str = "gateway (native XDP)";
+const EMPTY: &str = "empty XDP program (what veth itself costs)";
 const NFTABLES: &str = "nftables netdev ingress, interval set";
 
 fn xdp(
@@ -101,6 +103,22 @@ fn xdp(
         let dropped = policy::not_allowed(&ebpf)?;
         ensure!(dropped >= flood.packets * 99 / 100, "the filter dropped {dropped} of {}", flood.packets);
         Ok(flood)
+    })
+}
+
+fn empty(
+    options: &Options,
+    round: usize,
+    sender: &NetNs,
+    receiver: &NetNs,
+    napi: Pid,
+) -> anyhow::Result<Flood> {
+    receiver.within(|| {
+        let mut ebpf = EbpfLoader::new().load(&policy::object("gateway-bench")?)?;
+        let program: &mut Xdp = ebpf.program_mut("empty").context("empty")?.try_into()?;
+        program.load()?;
+        program.attach(RECEIVER, XdpMode::Driver)?;
+        flood(options, EMPTY, round, sender, receiver, napi)
     })
 }
 
@@ -182,7 +200,7 @@ fn send(packets: u32) -> anyhow::Result<()> {
 fn print(floods: &[Flood]) {
     let cost = |candidate: &'static str| floods.iter().filter(move |flood| flood.candidate == candidate);
     println!("\n| SYN flood on veth | receiver's CPU, ns per dropped packet [min..max] |\n|---|---|");
-    for candidate in [XDP, NFTABLES] {
+    for candidate in [EMPTY, XDP, NFTABLES] {
         let spread = report::Spread::of(cost(candidate).map(|flood| flood.cpu_ns_per_packet));
         println!("| {candidate} | {:.0} [{:.0}..{:.0}] |", spread.median, spread.min, spread.max);
     }
