@@ -106,8 +106,11 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
     if let Some(listener) = admin {
-        // The control plane's start ended with every data path serving the generation, so it is ready from here on.
-        tokio::task::spawn_local(admin::serve(listener, metrics, || true, ended(stopped.clone())));
+        // Ready: every data path serves the generation that the store has.
+        // Weak, because a scraper's connection must not keep the control plane from ending.
+        let control = Rc::downgrade(&control);
+        let ready = move || control.upgrade().is_some_and(|control| control.borrow().failure().is_none());
+        tokio::task::spawn_local(admin::serve(listener, metrics, ready, ended(stopped.clone())));
     }
     let upkeep = tokio::task::spawn_local(upkeep(Rc::clone(&control), filter, proxy.clone(), filter_metrics));
 
@@ -272,5 +275,11 @@ fn say_what_is_in_force(control: &Rc<RefCell<Control>>, filter: &Shared<Filter>,
             "listener"
         );
     }
-    tracing::info!(generation = control.generation().0, filter = status.wanted, "ready");
+    let generation = control.generation().0;
+    match control.failure() {
+        None => tracing::info!(generation, filter = status.wanted, "ready"),
+        Some(refusal) => {
+            tracing::error!(generation, %refusal, "the configuration is not in force; it is tried again")
+        }
+    }
 }
