@@ -9,7 +9,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use aya::{
-    EbpfLoader,
+    Ebpf, EbpfLoader,
     programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
 };
 use harness::NetNs;
@@ -95,10 +95,7 @@ fn xdp(
     receiver.within(|| {
         let interface = nix::net::if_::if_nametoindex(RECEIVER)?;
         let mut ebpf = policy::load(interface)?;
-        let program: &mut Xdp = ebpf.program_mut("gateway").context("gateway")?.try_into()?;
-        program.load()?;
-        // Detached with `ebpf` at the end of the round.
-        program.attach(RECEIVER, XdpMode::Driver)?;
+        attach(&mut ebpf, "gateway")?;
         let flood = flood(options, XDP, round, sender, receiver, napi)?;
         let dropped = policy::not_allowed(&ebpf)?;
         ensure!(dropped >= flood.packets * 99 / 100, "the filter dropped {dropped} of {}", flood.packets);
@@ -115,11 +112,17 @@ fn empty(
 ) -> anyhow::Result<Flood> {
     receiver.within(|| {
         let mut ebpf = EbpfLoader::new().load(&policy::object("gateway-bench")?)?;
-        let program: &mut Xdp = ebpf.program_mut("empty").context("empty")?.try_into()?;
-        program.load()?;
-        program.attach(RECEIVER, XdpMode::Driver)?;
+        attach(&mut ebpf, "empty")?;
         flood(options, EMPTY, round, sender, receiver, napi)
     })
+}
+
+/// Puts a program on the receiver, in the driver; it comes off with `ebpf` at the end of the round.
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> anyhow::Result<()> {
+    let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
+    program.load()?;
+    program.attach(RECEIVER, XdpMode::Driver)?;
+    Ok(())
 }
 
 fn nftables(
