@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::base::{Name, Refusal};
+use crate::base::{Name, Refusal, Site};
 
 /// What the daemon needs to know before it reads its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Settings {
     pub filter: FilterMode,
     /// What a client of a closed listener sees.
     pub closed_mode: ClosedMode,
-    /// Zone labels that private networks may name.
-    pub zones: Vec<Name>,
+    /// Region, zones and features of this site (`region`, `zones`, `cross_account`, `dns_zone`).
+    pub site: Site,
     /// Data-plane threads; `None`: one per core.
     pub workers: Option<usize>,
     /// Where the access log goes.
@@ -181,8 +181,12 @@ struct File {
     user: Option<String>,
     filter: Option<FilterMode>,
     closed_mode: Option<ClosedMode>,
+    region: Option<Name>,
     #[serde(default)]
     zones: Vec<Name>,
+    #[serde(default)]
+    cross_account: bool,
+    dns_zone: Option<String>,
     workers: Option<usize>,
     access_log: Option<String>,
     log: Option<String>,
@@ -251,7 +255,12 @@ impl Settings {
                 FilterMode::Auto
             }),
             closed_mode: file.closed_mode.unwrap_or(ClosedMode::Drop),
-            zones: file.zones,
+            site: Site {
+                region: file.region,
+                zones: file.zones,
+                cross_account: file.cross_account,
+                dns_zone: file.dns_zone.as_deref().map(parse_dns_zone).transpose()?,
+            },
             workers: file.workers,
             access_log: match file.access_log.as_deref() {
                 None | Some("stderr") => AccessLog::Stderr,
@@ -332,6 +341,25 @@ fn parse_mode(text: &str) -> Result<u32, Refusal> {
     )
 }
 
+/// A domain below which names are made: labels of letters, digits and `-` (RFC 1035 §2.3.1).
+fn parse_dns_zone(text: &str) -> Result<String, Refusal> {
+    let zone = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    // The longest name that the gateway makes below it must stay within 253 characters.
+    if zone.len() <= 120 && zone.split('.').all(label) {
+        return Ok(zone);
+    }
+    Err(Refusal::new("invalid_setting", "not a domain name")
+        .field("dns_zone", text)
+        .limit("labels of 1 to 63 letters, digits and `-`, 120 characters in all")
+        .remedy("write for example \"gw.example.org\""))
+}
+
 fn parse_admin(text: Option<&str>) -> Result<Option<SocketAddr>, Refusal> {
     match text {
         None => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 9145)))),
@@ -348,7 +376,7 @@ fn parse_admin(text: Option<&str>) -> Result<Option<SocketAddr>, Refusal> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{AccessLog, ClosedMode, Environment, FilterMode, Flags, Settings, UnknownSni, parse};
+    use super::{AccessLog, ClosedMode, Environment, FilterMode, Flags, Name, Settings, UnknownSni, parse};
 
     fn root() -> Environment {
         Environment { root: true, ..Environment::default() }
@@ -410,6 +438,7 @@ mod tests {
     fn every_key_is_read() {
         let settings = resolve(
             "filter = 'auto'\nclosed_mode = 'reset'\npin_dir = '/p'\nuser = 'gw'\nzones = ['a', 'b']\n\
+             region = 'eu-1'\ncross_account = true\ndns_zone = 'GW.example.'\n\
              workers = 3\naccess_log = '/var/log/a'\ncontrol_group = 'ops'\nsocket_mode = '0660'\n\
              log = 'debug'\nlog_format = 'json'\n[tls]\nunknown_sni = 'reject'\n",
         )
@@ -417,7 +446,10 @@ mod tests {
         assert_eq!(settings.filter, FilterMode::Auto);
         assert_eq!(settings.closed_mode, ClosedMode::Reset);
         assert_eq!(settings.workers, Some(3));
-        assert_eq!(settings.zones.len(), 2);
+        assert_eq!(settings.site.zones.len(), 2);
+        assert_eq!(settings.site.region.as_ref().map(Name::as_str), Some("eu-1"));
+        assert!(settings.site.cross_account);
+        assert_eq!(settings.site.dns_zone.as_deref(), Some("gw.example"));
         assert_eq!(settings.access_log, AccessLog::File(PathBuf::from("/var/log/a")));
         assert_eq!(settings.unknown_sni, UnknownSni::Reject);
         assert_eq!(settings.socket_mode, 0o660);

@@ -85,6 +85,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             owner: None,
             first_start: if settings.root { FirstStart::Empty } else { FirstStart::Local },
             own: settings.admin.into_iter().collect(),
+            site: settings.site.clone(),
         },
         vec![Box::new(filter.clone()), Box::new(proxy.clone())],
     )?;

@@ -4,7 +4,9 @@ pub mod clock;
 pub mod generation;
 pub mod name;
 pub mod refusal;
+pub mod site;
 
 pub use generation::Generation;
 pub use name::Name;
 pub use refusal::Refusal;
+pub use site::Site;

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use crate::base::Site;
+
 /// Where the control plane keeps its state, and what it does with an empty one.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -12,6 +14,7 @@ pub struct Config {
     pub first_start: FirstStart,
     /// The gateway's own addresses beside its listeners (admin): no instance may have them.
     pub own: Vec<SocketAddr>,
+    pub site: Site,
 }
 
 /// What an empty state begins with.

@@ -19,7 +19,7 @@ use super::{
     store::{HistoryChange, HistoryLine, Pending, Saved, Store},
 };
 use crate::{
-    base::{Generation, Refusal, clock},
+    base::{Generation, Refusal, Site, clock},
     resource::{Address, Allowlist, Exposure, Listener, gateway, name},
     snapshot::{Snapshot, Subscriber},
 };
@@ -30,6 +30,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The only writer of the configuration.
 pub struct Control {
     own: Vec<SocketAddr>,
+    pub(super) site: Site,
     pub(super) store: Store,
     pub(super) saved: Saved,
     /// What the enforcers were given last.
@@ -68,6 +69,7 @@ impl Control {
         let fresh = saved.as_ref().is_none_or(|saved| saved.generation == Generation(0));
         let mut control = Self {
             own: config.own,
+            site: config.site,
             store,
             saved: saved.unwrap_or_default(),
             live: Arc::default(),
@@ -274,6 +276,7 @@ impl Control {
         work(&Context {
             now: (self.now)(),
             own: &self.own,
+            site: &self.site,
             random: &random,
             history: &|generation| self.store.document(generation),
             key: &|fingerprint| self.saved.pending.as_ref()?.keys.get(fingerprint).cloned(),

@@ -6,6 +6,7 @@
 
 pub mod filter;
 pub mod http;
+pub mod network;
 pub mod subscriber;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use crate::base::{Generation, Name};
 
 pub use filter::FilterPlan;
+pub use network::{OwnedAddress, Vpc};
 pub use subscriber::Subscriber;
 
 /// One whole compiled configuration.
@@ -23,6 +25,10 @@ pub struct Snapshot {
     pub filter: Arc<FilterPlan>,
     /// Sockets to hold.
     pub listeners: Vec<Arc<Listener>>,
+    /// Attached private networks by name.
+    pub vpcs: Vec<Arc<Vpc>>,
+    /// Addresses to hold on interfaces, sorted.
+    pub addresses: Vec<OwnedAddress>,
     /// Certificates by name.
     pub certificates: Vec<Arc<http::Certificate>>,
     /// Custom host names.

@@ -52,8 +52,13 @@ impl Daemon {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let own = vec![SocketAddr::from(([127, 0, 0, 1], 9145))];
-                let config =
-                    Config { state: state.clone(), owner: None, first_start: FirstStart::Empty, own };
+                let config = Config {
+                    state: state.clone(),
+                    owner: None,
+                    first_start: FirstStart::Empty,
+                    own,
+                    site: crate::base::Site::default(),
+                };
                 let control = Rc::new(RefCell::new(Control::open(config, Vec::new()).unwrap()));
                 let writers = Writers::new(None).unwrap();
                 let listener = bind(&path, 0o600, &writers).unwrap();

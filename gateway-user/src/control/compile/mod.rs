@@ -34,6 +34,8 @@ pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Re
             &previous.listeners,
             |one| &one.name,
         ),
+        vpcs: Vec::new(),
+        addresses: Vec::new(),
         certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
         domains: reuse(
             state.domains.values().map(|domain| domain::compile(domain)),

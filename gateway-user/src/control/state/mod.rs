@@ -20,7 +20,7 @@ pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, S
 
 use super::{Document, Edit, Issued};
 use crate::{
-    base::{Generation, Name, Refusal},
+    base::{Generation, Name, Refusal, Site},
     resource::{Domain, Host, Kind, Route, certificate::Key, gateway, token::Fingerprint},
 };
 
@@ -42,6 +42,7 @@ pub struct Context<'a> {
     pub now: Duration,
     /// The gateway's own addresses beside its listeners.
     pub own: &'a [SocketAddr],
+    pub site: &'a Site,
     /// 256 random bits.
     pub random: &'a dyn Fn() -> Result<[u8; 32], Refusal>,
     /// What a generation was.

@@ -25,6 +25,7 @@ fn context<T>(work: impl FnOnce(&Context<'_>) -> T) -> T {
     work(&Context {
         now: Duration::from_secs(1_700_000_000),
         own: &[],
+        site: &crate::base::Site::default(),
         random: &|| {
             seed.set(seed.get() + 1);
             Ok([seed.get(); 32])

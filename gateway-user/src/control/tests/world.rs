@@ -10,7 +10,7 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    base::{Generation, Name, Refusal},
+    base::{Generation, Name, Refusal, Site},
     control::{Config, Control, Edit, FirstStart, Options, Outcome},
     resource::{
         Allowlist, Certificate, Domain, Exposure, Listener, Route, Service, WeightedService,
@@ -130,7 +130,13 @@ impl World {
 }
 
 pub(crate) fn config(state: PathBuf, first_start: FirstStart) -> Config {
-    Config { state, owner: None, first_start, own: vec!["127.0.0.1:9145".parse().unwrap()] }
+    Config {
+        state,
+        owner: None,
+        first_start,
+        own: vec!["127.0.0.1:9145".parse().unwrap()],
+        site: Site::default(),
+    }
 }
 
 fn handles(enforcers: &[(&'static str, Rc<RefCell<Enforcer>>)]) -> Vec<Box<dyn Subscriber>> {

@@ -1,0 +1,36 @@
+//! Pure: private networks as the data path reads them, and the addresses that the gateway itself puts on interfaces.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::base::Name;
+
+/// A private network that is attached to a gateway. Its listener is `vpc:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    pub gateway: Name,
+    pub name: Name,
+    /// Who owns the network.
+    pub account: Name,
+    /// Where its packets come in.
+    pub interface: String,
+    /// The private endpoint, with the length of its subnet's prefix.
+    pub address: IpNet,
+    pub zone: Name,
+    /// The site that the network belongs to.
+    pub region: Name,
+    /// It belongs to another site than this gateway: its traffic is metered apart.
+    pub remote: bool,
+    /// An address of a remote network that answers echo while the network can be reached.
+    pub probe: Option<IpAddr>,
+    /// Clients outside every private network may ask for its names.
+    pub authoritative_dns: bool,
+}
+
+/// An address that the gateway adds to an interface, and removes when nothing needs it any more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnedAddress {
+    pub interface: String,
+    pub address: IpNet,
+}
