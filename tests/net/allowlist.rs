@@ -11,7 +11,7 @@ use super::site::{HTTPS_V4, HTTPS_V6, Site};
 
 /// PA-2: nobody is allowed before somebody is named, even though the portal is open.
 #[test]
-fn an_empty_list_means_nobody() {
+fn pa_2_an_empty_list_means_nobody() {
     let site = Site::open();
     assert!(site.list("public").is_empty());
     let witness = Witness::new(&site.net);
@@ -31,7 +31,7 @@ fn an_empty_list_means_nobody() {
 
 /// PA-3: commas and newlines separate, a bare address is a host, duplicates are one, the order does not matter.
 #[test]
-fn entries_come_by_comma_and_by_newline() {
+fn pa_3_entries_come_by_comma_and_by_newline() {
     let site = Site::open();
     let typed = "192.0.2.0/24,198.51.100.10\n203.0.113.0/25";
     let reply = site.gateway.cli(&["allow", "add", "public", typed]).ok();
@@ -50,6 +50,11 @@ fn entries_come_by_comma_and_by_newline() {
     let again = site.gateway.cli(&["allow", "add", "public", "10.0.0.0/8"]).ok();
     assert_eq!(again["changed"], false);
 
+    // Host bits are a mistake that the error corrects; what came beside the mistake is not taken.
+    let error = site.gateway.cli(&["allow", "add", "public", "198.51.100.66,192.0.2.77/24"]).refused();
+    assert!(error.to_string().contains("192.0.2.0/24"), "{error}");
+    assert_eq!(site.list("public"), list);
+
     for target in [HTTPS_V4, HTTPS_V6, (PUBLIC_V4, 80).into(), (PUBLIC_V6, 80).into()] {
         assert_eq!(reach(&site.net.client, target), Reach::Open, "{target}");
         assert_eq!(reach(&site.net.outsider, target), Reach::Timeout, "{target}");
@@ -58,7 +63,7 @@ fn entries_come_by_comma_and_by_newline() {
 
 /// PA-4: fifteen pass, the sixteenth is refused with everything that came beside it.
 #[test]
-fn fifteen_entries_pass_and_the_sixteenth_is_refused_whole() {
+fn pa_4_the_sixteenth_entry_is_refused_whole() {
     let site = Site::open();
     let fourteen: Vec<String> = (0..14).map(|number| format!("203.0.113.{number}")).collect();
     site.allow(&fourteen.join(","));
@@ -91,7 +96,7 @@ fn fifteen_entries_pass_and_the_sixteenth_is_refused_whole() {
 
 /// PA-5: `0.0.0.0/0` is everybody of IPv4 and nobody of IPv6; `::/0` the other way round.
 #[test]
-fn everybody_is_said_for_each_family() {
+fn pa_5_everybody_is_said_for_each_family() {
     let site = Site::open();
     site.allow("0.0.0.0/0");
     for source in [&site.net.client, &site.net.outsider] {

@@ -4,7 +4,8 @@
 //! - `site`: not tests; the gateway host with one public listener and one service that most tests begin with.
 //! - `harness_itself`: the witnesses see what happens, else they would prove everything.
 //! - `allowlist`: what the list says is who gets in (PA-2 … PA-5), its limit and its counters.
-//! - `portal`: open and closed (PA-1, PA-8).
+//! - `portal`: open and closed, ping (PA-1, PA-7, PA-8).
+//! - `firewall`: the host's own packet filter and the allowlist have nothing to do with each other (PA-11).
 //! - `evasion`: packets dressed up to get round the list; who dropped them; the same without a filter. The packets are
 //!   rows in `attempts`: a new way to get in is a new row there.
 //! - `bystanders`: packets that are none of the filter's business, as rows.
@@ -12,7 +13,7 @@
 //! - `revocation`: what a removed source still gets (PA-9), `--drain`.
 //! - `latency`: how soon a change is in force. Figures, no timed assertion.
 //! - `survival`: `kill -9`, restarts, upgrades to another table layout, `detach`, under a flood.
-//! - `churn`: a thousand edits while a client works (PA-10).
+//! - `churn`: a thousand replaced lists while a client works (PA-10).
 //! - `service`: tokens, limits, domains, certificates, routes, end to end (SV-3, SV-4, SV-7).
 //! - `privileges`: as another user, and without any privilege.
 #![expect(
@@ -26,6 +27,7 @@ mod attempts;
 mod bystanders;
 mod churn;
 mod evasion;
+mod firewall;
 mod harness_itself;
 mod interfaces;
 mod latency;

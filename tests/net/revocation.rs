@@ -56,7 +56,7 @@ impl Stream {
 /// PA-9: removing an entry cuts its live HTTPS stream within a second with a reset, leaves the neighbour's alone, and a
 /// SYN sent by hand afterwards is found in the drop counter.
 #[test]
-fn removal_cuts_a_live_stream_and_drops_the_next_syn() {
+fn pa_9_removal_cuts_a_live_stream_and_drops_the_next_syn() {
     let site = Site::open();
     let served = site.serve();
     site.allow("198.51.100.10,198.51.100.11,198.51.100.99");
@@ -97,9 +97,9 @@ fn removal_cuts_a_live_stream_and_drops_the_next_syn() {
     assert!(other.flows());
 }
 
-/// `--drain`: the stream goes on for the time given, new connections do not come in, and then it ends.
+/// PA-9 with `--drain`: the stream goes on for the time given, new connections do not come in, and then it ends.
 #[test]
-fn draining_keeps_what_is_there_and_lets_nothing_new_in() {
+fn pa_9_draining_keeps_what_is_there_and_lets_nothing_new_in() {
     let site = Site::open();
     let served = site.serve();
     site.allow(&CLIENT_V4.to_string());
