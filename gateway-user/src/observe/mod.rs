@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod filter;
+pub mod liveness;
 pub mod log;
 pub mod metrics;
 pub mod traffic;

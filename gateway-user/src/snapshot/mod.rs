@@ -6,6 +6,7 @@
 
 pub mod filter;
 pub mod http;
+pub mod names;
 pub mod network;
 pub mod subscriber;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use crate::base::{Generation, Name};
 
 pub use filter::FilterPlan;
-pub use network::{OwnedAddress, Vpc};
+pub use network::{Endpoint, EndpointSubnet, OwnedAddress, Vpc};
 pub use subscriber::Subscriber;
 
 /// One whole compiled configuration.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// Attached private networks by name.
     pub vpcs: Vec<Arc<Vpc>>,
+    /// Endpoints of platform services by name.
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// Addresses to hold on interfaces, sorted.
     pub addresses: Vec<OwnedAddress>,
     /// Certificates by name.
@@ -46,6 +49,8 @@ pub enum Exposure {
     Public,
     /// A private network, by name.
     Vpc(Name),
+    /// An endpoint of a platform service, by name: only that service answers there, under the endpoint's name.
+    Endpoint(Name),
 }
 
 /// Which exposures an object is visible on.
@@ -64,6 +69,8 @@ impl Visibility {
     #[must_use]
     pub fn admits(&self, exposure: &Exposure) -> bool {
         match (self, exposure) {
+            // An endpoint names its one service itself.
+            (_, Exposure::Endpoint(_)) => false,
             (Self::All, _) | (Self::Public, Exposure::Public) | (Self::AnyVpc, Exposure::Vpc(_)) => true,
             (Self::Vpc(mine), Exposure::Vpc(theirs)) => mine == theirs,
             (Self::Public, Exposure::Vpc(_)) | (Self::AnyVpc | Self::Vpc(_), Exposure::Public) => false,

@@ -34,3 +34,31 @@ pub struct OwnedAddress {
     pub interface: String,
     pub address: IpNet,
 }
+
+/// An endpoint of a platform service in a private network. Its listener is `endpoint:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub gateway: Name,
+    pub name: Name,
+    /// The network that it stands in: the only one that it can be reached from.
+    pub vpc: Name,
+    pub region: Name,
+    /// The endpoint service, and the name that its template makes of the region.
+    pub endpoint_service: Name,
+    pub service_name: String,
+    /// The name that clients of the network use, lower case without a trailing dot.
+    pub fqdn: String,
+    /// The service that answers.
+    pub service: Name,
+    pub certificate: Option<Name>,
+    /// One address per zone.
+    pub subnets: Vec<EndpointSubnet>,
+}
+
+/// An endpoint's address in one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSubnet {
+    pub zone: Name,
+    pub interface: String,
+    pub address: IpNet,
+}

@@ -35,6 +35,7 @@ pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Re
             |one| &one.name,
         ),
         vpcs: Vec::new(),
+        endpoints: Vec::new(),
         addresses: Vec::new(),
         certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
         domains: reuse(
