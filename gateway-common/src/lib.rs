@@ -14,6 +14,7 @@ extern crate std;
 pub mod counters;
 pub mod decide;
 pub mod event;
+pub mod explain;
 pub mod family;
 pub mod layout;
 pub mod packet;

@@ -55,9 +55,17 @@ const IPV6_HEADER: usize = 40;
 /// Reads a frame that begins with its Ethernet header. `None`: it ends before the IP header does.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(bytes: &B) -> Option<Packet> {
-    let mut packet = Packet::OTHER;
-    let mut ethertype = u16::from_be(bytes.half(12)?);
-    let mut offset = ETHERNET_HEADER;
+    parse_behind(bytes, Packet::OTHER, u16::from_be(bytes.half(12)?), ETHERNET_HEADER)
+}
+
+/// Reads a frame from `offset` on, where what `ethertype` names begins. `packet` says which tags were before it.
+#[inline(always)]
+pub fn parse_behind<B: Bytes + ?Sized>(
+    bytes: &B,
+    mut packet: Packet,
+    mut ethertype: u16,
+    mut offset: usize,
+) -> Option<Packet> {
     while ethertype == VLAN || ethertype == SERVICE_VLAN {
         if packet.tags == MAX_TAGS_READ {
             packet.kind = Kind::VlanDepth;

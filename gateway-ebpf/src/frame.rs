@@ -58,6 +58,12 @@ impl Linear {
         Self { context: context.ctx, start: context.data(), end: context.data_end() }
     }
 
+    /// Bytes that are looked at through [`Self::head`] alone, of a packet that is no XDP frame.
+    #[inline(always)]
+    pub(crate) fn without_context(start: usize, end: usize) -> Self {
+        Self { context: core::ptr::null_mut(), start, end }
+    }
+
     /// The first `SIZE` bytes.
     #[inline(always)]
     pub(crate) fn head<const SIZE: usize>(&self) -> Option<Head<SIZE>> {

@@ -1,9 +1,11 @@
-//! Entry points of the XDP program, and what each verdict does to the packet.
+//! Entry points of the filter's programs, and what each verdict does to the packet.
 //!
 //! Reading order: [`frame`] (the packet's bytes) → `gateway_common::parse` (what they say) → `gateway_common::decide`
 //! over [`maps`] and [`filter`] (the verdict) → [`report`] (counters and events) → an XDP action, here.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod explain;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
@@ -12,19 +14,31 @@ mod frame;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod report;
+#[cfg(target_arch = "bpf")]
+mod tc;
 
 #[cfg(target_arch = "bpf")]
 mod program {
     #![expect(unsafe_code, reason = "entry points and the license are found by section and symbol")]
 
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
     use gateway_common::reason::Action;
 
     use crate::{
-        filter,
+        explain, filter,
         frame::{Frame, Linear, Whole},
         report,
+        tc::Buffer,
     };
+
+    /// Go on with the next program, or up the stack (`TCX_NEXT`, `TC_ACT_UNSPEC`).
+    const TC_NEXT: i32 = -1;
+    /// Drop the packet (`TCX_DROP`, `TC_ACT_SHOT`).
+    const TC_DROP: i32 = 2;
 
     /// For interfaces whose frames always fit one buffer.
     #[xdp]
@@ -36,6 +50,27 @@ mod program {
     #[xdp(frags)]
     pub(crate) fn gateway_frags(context: XdpContext) -> u32 {
         run(&Whole::new(&context))
+    }
+
+    /// For interfaces whose driver has no native XDP: TCX or clsact at ingress.
+    #[classifier]
+    pub(crate) fn gateway_tc(context: TcContext) -> i32 {
+        let buffer = Buffer::new(&context);
+        let usual = if buffer.is_usual() { filter::judge_usual(buffer.linear()) } else { None };
+        let verdict = match usual {
+            Some(verdict) => verdict,
+            None => buffer.judge(),
+        };
+        match report::report(&buffer, verdict) {
+            Action::Pass => TC_NEXT,
+            Action::Drop => TC_DROP,
+        }
+    }
+
+    /// Never attached: the daemon runs it on a made-up frame and reads the verdict from what it returns.
+    #[xdp]
+    pub(crate) fn gateway_explain(context: XdpContext) -> u32 {
+        explain::answer(&Linear::new(&context))
     }
 
     #[inline(always)]

@@ -57,3 +57,8 @@ pub(crate) static EVENTS: RingBuf<(), { 256 * 1024 }> = RingBuf::new();
 /// the index cannot be taken from the packet.
 #[unsafe(no_mangle)]
 pub(crate) static INTERFACE: Global<u32> = Global::new(0);
+
+/// Length of the header before the network header on this instance's interface: Ethernet's, or 0 where packets have
+/// none (WireGuard, tun). Set before it is loaded; only the classifier asks.
+#[unsafe(no_mangle)]
+pub(crate) static LINK_HEADER: Global<u32> = Global::new(14);

@@ -80,7 +80,7 @@ pub(crate) unsafe extern "C" fn send_whole(context: *mut xdp_md, verdict: u64) -
 
 /// Sends an event. The frame is parsed once more: this is rare, and so the way of every packet keeps nothing for it.
 #[inline(always)]
-fn send<F: Frame>(frame: &F, verdict: Verdict) -> u64 {
+pub(crate) fn send<F: Frame>(frame: &F, verdict: Verdict) -> u64 {
     let packet = frame.packet();
     let generation = Live::tables().map_or(0, |live| live.generation());
     let Some(mut event) = EVENTS.reserve_untyped::<DropEvent>(0) else {

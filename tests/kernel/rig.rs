@@ -5,23 +5,30 @@ use std::{env, fs, path::PathBuf};
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::Xdp,
+    programs::Program,
 };
 use gateway_common::{
     counters::{Counter, REASONS, entry_index, verdict_index},
     decide::Verdict,
     event::DropEvent,
+    explain,
     reason::{Action, Reason},
     table::{EndpointKey, PORT_WORDS, Slot},
 };
 use gateway_user::snapshot::filter::FilterTables;
 
-/// The two entry points.
-pub(crate) const ENTRY_POINTS: [&str; 2] = ["gateway", "gateway_frags"];
+/// The entry points that judge: two for XDP, and the classifier.
+pub(crate) const ENTRY_POINTS: [&str; 3] = ["gateway", "gateway_frags", CLASSIFIER];
+const CLASSIFIER: &str = "gateway_tc";
+/// The entry point that only explains.
+const EXPLAIN: &str = "gateway_explain";
 
 /// `XDP_DROP` and `XDP_PASS` (linux/bpf.h).
 const DROP: u32 = 1;
 const PASS: u32 = 2;
+/// `TC_ACT_SHOT` and `TC_ACT_UNSPEC` (linux/pkt_cls.h).
+const TC_DROP: u32 = 2;
+const TC_NEXT: u32 = u32::MAX;
 
 /// The loaded object.
 pub(crate) struct Rig {
@@ -59,9 +66,13 @@ impl Rig {
             .override_global("INTERFACE", &interface, true)
             .load(&object())
             .expect("the object loads");
-        for name in ENTRY_POINTS {
-            let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
-            program.load().unwrap_or_else(|error| panic!("the verifier takes {name}: {error:#?}"));
+        for name in ENTRY_POINTS.into_iter().chain([EXPLAIN]) {
+            match ebpf.program_mut(name).expect(name) {
+                Program::Xdp(program) => program.load(),
+                Program::SchedClassifier(program) => program.load(),
+                _ => panic!("{name} is an entry point of another type"),
+            }
+            .unwrap_or_else(|error| panic!("the verifier takes {name}: {error:#?}"));
         }
         Self { ebpf, bank: 1, rows: Vec::new() }
     }
@@ -109,18 +120,45 @@ impl Rig {
 
     /// Runs the entry point `name` on `frame` once.
     pub(crate) fn run(&self, name: &str, frame: &[u8]) -> Action {
-        let program: &Xdp = self.ebpf.program(name).unwrap().try_into().unwrap();
+        match (name, self.returned(name, frame)) {
+            (CLASSIFIER, TC_DROP) => Action::Drop,
+            (CLASSIFIER, TC_NEXT) => Action::Pass,
+            (CLASSIFIER, other) => panic!("{name} returned {other}"),
+            (_, DROP) => Action::Drop,
+            (_, PASS) => Action::Pass,
+            (_, other) => panic!("{name} returned {other}"),
+        }
+    }
+
+    /// What the explaining entry point says of `frame`.
+    pub(crate) fn explain(&self, frame: &[u8]) -> Verdict {
+        explain::verdict(self.returned(EXPLAIN, frame)).expect("a verdict")
+    }
+
+    fn returned(&self, name: &str, frame: &[u8]) -> u32 {
         let mut out = vec![0; frame.len() + 64];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = program.test_run(options).expect("the kernel runs the program");
+        let result = match self.ebpf.program(name).unwrap() {
+            Program::Xdp(program) => program.test_run(options),
+            Program::SchedClassifier(program) => program.test_run(options),
+            _ => panic!("{name} is an entry point of another type"),
+        }
+        .unwrap_or_else(|error| panic!("the kernel runs {name} on {frame:02x?}: {error}"));
         assert_eq!(result.data_size_out as usize, frame.len());
         assert!(out.starts_with(frame), "the filter never changes a packet");
-        match result.return_value {
-            DROP => Action::Drop,
-            PASS => Action::Pass,
-            other => panic!("{name} returned {other}"),
-        }
+        result.return_value
+    }
+
+    /// Whether the entry point can be run on `frame`: for a test the kernel makes no socket buffer that ends before its
+    /// IP header does (`bpf_prog_test_run_skb`).
+    pub(crate) fn takes(name: &str, frame: &[u8]) -> bool {
+        let least = match frame.get(12..14) {
+            Some([0x08, 0x00]) => 14 + 20,
+            Some([0x86, 0xdd]) => 14 + 40,
+            _ => 15,
+        };
+        name != CLASSIFIER || frame.len() >= least
     }
 
     /// Runs the entry point on `frame` and reads the verdict from what changed in the counters of `listeners` (and of

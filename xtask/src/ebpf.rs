@@ -111,8 +111,11 @@ fn install(artifact: &Path, object: &Path, fingerprint: &str) -> anyhow::Result<
     fs::write(&aside, &bytes)?;
     fs::rename(&aside, object)?;
     fs::write(&sums, fingerprint)?;
-    let programs: Vec<_> =
-        sections.iter().filter(|name| name.starts_with("xdp")).map(String::as_str).collect();
+    let programs: Vec<_> = sections
+        .iter()
+        .filter(|name| name.starts_with("xdp") || *name == "classifier")
+        .map(String::as_str)
+        .collect();
     println!(
         "    {}: {} bytes, with BTF, programs in {}",
         object.display(),

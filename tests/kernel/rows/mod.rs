@@ -47,7 +47,11 @@ impl Rows {
     fn bytes(&mut self, description: &str, bytes: &[u8], reason: Reason, id: u32, entry: Option<u8>) {
         let entry = entry.unwrap_or(Verdict::NO_ENTRY);
         let expected = Observed { action: reason.action(), verdict: Verdict { reason, listener: id, entry } };
-        for name in ENTRY_POINTS {
+        let explained = self.rig.explain(bytes);
+        if explained != expected.verdict {
+            self.failures.push(format!("explained as {explained:?}, expected {expected:?}: {description}"));
+        }
+        for name in ENTRY_POINTS.into_iter().filter(|name| Rig::takes(name, bytes)) {
             let observed = self.rig.observe(name, bytes, &self.ids);
             if observed != expected {
                 self.failures
