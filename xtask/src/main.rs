@@ -48,7 +48,7 @@ enum Command {
     /// Formatting, clippy, the repository's own rules, licences
     Lint,
     /// Check the repository's own rules only
-    Tidy,
+    Tidy(tidy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
-        Command::Tidy => tidy::run(),
+        Command::Tidy(arguments) => tidy::run(&arguments),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     // The chain of causes, without a backtrace: what failed is a command, and its own output stands above.
