@@ -4,9 +4,11 @@
 //! - `change`: attaching, swapping generations, counters, events, what a refused or abandoned change leaves;
 //! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
+//! - `addresses`: the addresses that the gateway holds itself;
 //! - `privileges`: the daemon after it gave up root.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with a backtrace")]
 
+mod addresses;
 mod adopt;
 mod change;
 mod interface;

@@ -12,7 +12,7 @@ use super::{request::Request, wire::WorkerStatus};
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
-    observe::{filter::FilterSource, traffic::Traffic},
+    observe::{address::AddressStatus, filter::FilterSource, traffic::Traffic},
 };
 
 /// Facts of this process.
@@ -37,6 +37,8 @@ pub struct SocketStatus {
 #[derive(Default)]
 pub struct Sources {
     pub filter: Option<Rc<dyn FilterSource>>,
+    /// What became of the addresses that the gateway holds.
+    pub addresses: Option<Box<dyn Fn() -> Vec<AddressStatus>>>,
     /// The generation of each worker.
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
     /// The sockets of each listener.

@@ -121,6 +121,9 @@ pub struct StatusReply {
     pub uptime_seconds: u64,
     pub state: String,
     pub filter: Vec<FilterStatus>,
+    /// Addresses that the gateway adds to interfaces itself.
+    #[serde(default)]
+    pub addresses: Vec<AddressStatus>,
     pub workers: Vec<WorkerStatus>,
     pub listeners: Vec<ListenerStatus>,
     pub domains: usize,
@@ -144,6 +147,18 @@ pub struct FilterStatus {
     pub mode: String,
     pub generation: Generation,
     /// Why the mode is not `native`, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One address that the gateway adds to an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    pub interface: String,
+    /// With the length of its prefix.
+    pub address: String,
+    /// `held`, `foreign` (somebody else added it), `waiting` (for its interface) or `failed`.
+    pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

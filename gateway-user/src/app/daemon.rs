@@ -29,7 +29,7 @@ use crate::{
     api::{self, Writers},
     base::clock,
     control::{self, Control, FirstStart},
-    kernel::{self, Filter},
+    kernel::{self, Addresses, Filter},
     observe::{
         access::Target,
         metrics::{FilterMetrics, Metrics, admin},
@@ -79,6 +79,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let proxy = Proxy::start(proxy_config(settings)).context("the proxy cannot start")?;
     let traffic = proxy.counters();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
+    let addresses = Shared::new(Addresses::open(&settings.state)?);
     let control = Control::open(
         control::Config {
             state: settings.state.clone(),
@@ -87,10 +88,11 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             own: settings.admin.into_iter().collect(),
             site: settings.site.clone(),
         },
-        vec![Box::new(filter.clone()), Box::new(proxy.clone())],
+        // The order of safety: an address appears when the filter guards it.
+        vec![Box::new(filter.clone()), Box::new(addresses.clone()), Box::new(proxy.clone())],
     )?;
     let control = Rc::new(RefCell::new(control));
-    say_what_is_in_force(&control, &filter, &proxy);
+    say_what_is_in_force(&control, &filter, &addresses, &proxy);
 
     let metrics = Arc::new(Metrics::new(traffic));
     let filter_metrics = FilterMetrics::default();
@@ -102,7 +104,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &proxy),
+        sources::sources(&filter, &addresses, &proxy),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -113,7 +115,13 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         let ready = move || control.upgrade().is_some_and(|control| control.borrow().failure().is_none());
         tokio::task::spawn_local(admin::serve(listener, metrics, ready, ended(stopped.clone())));
     }
-    let upkeep = tokio::task::spawn_local(upkeep(Rc::clone(&control), filter, proxy.clone(), filter_metrics));
+    let upkeep = tokio::task::spawn_local(upkeep(
+        Rc::clone(&control),
+        filter,
+        addresses,
+        proxy.clone(),
+        filter_metrics,
+    ));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -170,6 +178,7 @@ async fn drain(control: Rc<RefCell<Control>>, proxy: Shared<Proxy>, again: impl 
 async fn upkeep(
     control: Rc<RefCell<Control>>,
     filter: Shared<Filter>,
+    addresses: Shared<Addresses>,
     proxy: Shared<Proxy>,
     metrics: FilterMetrics,
 ) {
@@ -189,6 +198,7 @@ async fn upkeep(
             }
             _ = upkeep.tick() => {
                 filter.0.borrow_mut().refresh();
+                addresses.0.borrow_mut().refresh();
                 if let Err(refusal) = proxy.0.borrow_mut().retry() {
                     tracing::warn!(%refusal, "a waiting listener could not be bound");
                 }
@@ -251,7 +261,12 @@ fn public_directory(path: &Path) -> anyhow::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).with_context(context)
 }
 
-fn say_what_is_in_force(control: &Rc<RefCell<Control>>, filter: &Shared<Filter>, proxy: &Shared<Proxy>) {
+fn say_what_is_in_force(
+    control: &Rc<RefCell<Control>>,
+    filter: &Shared<Filter>,
+    addresses: &Shared<Addresses>,
+    proxy: &Shared<Proxy>,
+) {
     use crate::observe::filter::FilterSource as _;
 
     let control = control.borrow();
@@ -266,6 +281,15 @@ fn say_what_is_in_force(control: &Rc<RefCell<Control>>, filter: &Shared<Filter>,
     }
     for warning in &status.warnings {
         tracing::warn!("{warning}");
+    }
+    for address in addresses.0.borrow().status() {
+        tracing::info!(
+            interface = address.interface,
+            address = address.address,
+            state = address.state.name(),
+            detail = address.detail.as_deref().unwrap_or_default(),
+            "address"
+        );
     }
     for listener in proxy.0.borrow().listeners() {
         tracing::info!(

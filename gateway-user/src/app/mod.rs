@@ -47,17 +47,25 @@ pub fn doctor(settings: &Settings, interface: Option<&str>, json: bool) -> anyho
     Ok(if healthy { ExitCode::SUCCESS } else { cli::REFUSED.into() })
 }
 
-/// Takes the filter off.
+/// Takes the filter off, and the gateway's addresses, which would be open without it.
 ///
 /// # Errors
 /// A daemon runs, or a pin could not be removed.
 pub fn detach(settings: &Settings, interface: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    let removed = kernel::release(&settings.state, interface)?;
     let done = kernel::detach(&settings.pin_dir, interface)?;
     if json {
-        cli::print_json(
-            &json!({ "changed": !done.devices.is_empty() || done.layouts > 0, "detached": done }),
-        );
-    } else if done.devices.is_empty() {
+        let changed = !done.devices.is_empty() || done.layouts > 0 || !removed.is_empty();
+        cli::print_json(&json!({ "changed": changed, "detached": done, "addresses": removed }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !removed.is_empty() {
+        cli::print_text(&format!(
+            "Removed {}, which the gateway had added; the daemon adds them again when it starts.\n",
+            removed.join(", ")
+        ));
+    }
+    if done.devices.is_empty() {
         cli::print_text("No filter was attached.\n");
     } else {
         cli::print_text(&format!(

@@ -5,16 +5,21 @@ use std::rc::Rc;
 use super::shared::Shared;
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
-    kernel::Filter,
+    kernel::{Addresses, Filter},
     proxy::Proxy,
     snapshot::Subscriber as _,
 };
 
 /// Lends the other rooms to the API.
-pub(super) fn sources(filter: &Shared<Filter>, proxy: &Shared<Proxy>) -> Sources {
-    let (workers, sockets) = (proxy.clone(), proxy.clone());
+pub(super) fn sources(
+    filter: &Shared<Filter>,
+    addresses: &Shared<Addresses>,
+    proxy: &Shared<Proxy>,
+) -> Sources {
+    let (addresses, workers, sockets) = (addresses.clone(), proxy.clone(), proxy.clone());
     Sources {
         filter: Some(Rc::new(filter.clone())),
+        addresses: Some(Box::new(move || addresses.0.borrow().status())),
         workers: Some(Box::new(move || worker_status(&workers))),
         sockets: Some(Box::new(move || socket_status(&sockets))),
         traffic: Some(proxy.0.borrow().counters()),

@@ -22,6 +22,7 @@ pub(super) fn run(session: &Session) -> Done {
         field(&reply, "state"),
     );
     head.push_str(&section(&reply, "filter", &["interface", "mode", "generation", "detail"]));
+    head.push_str(&section(&reply, "addresses", &["interface", "address", "state", "detail"]));
     head.push_str(&section(&reply, "workers", &["worker", "generation"]));
     head.push_str(&section(
         &reply,

@@ -46,17 +46,23 @@ pub fn probe(config: &Config) -> Vec<Check> {
     checks
 }
 
-fn kernel() -> Check {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
+fn release() -> String {
+    nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The first two numbers of the running kernel's version.
+pub(crate) fn version() -> (u32, u32) {
+    let release = release();
     let mut numbers =
         release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn kernel() -> Check {
     Check::new(
         "kernel",
-        version >= (5, 15),
-        release,
+        version() >= (5, 15),
+        release(),
         "use Linux 5.15 or newer (6.18 is what is tested), or filter = \"auto\"",
     )
 }

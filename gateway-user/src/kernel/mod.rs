@@ -3,12 +3,14 @@
 //!
 //! Reading order: [`Filter`] (what the rest of the daemon sees) → `apply` (one change, staged and committed) →
 //! `tables` (the pinned maps) and `attach` (programs on devices), over `load`, `pin`, `interface` and `netlink`.
+//! [`Addresses`], which holds the configuration's own addresses on interfaces, stands beside it over `netlink`.
 //!
 //! What must hold: the filter outlives the daemon; nothing here ever lets an unfiltered packet pass while it changes
 //! (tables are filled before a program uses them, programs are replaced in place); a program of somebody else is never
 //! touched; what cannot be attached is refused or, in the mode `auto`, said aloud, because the check at accept stands
 //! behind all of it.
 
+mod addresses;
 mod apply;
 mod attach;
 mod capabilities;
@@ -28,6 +30,7 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
+pub use addresses::{Addresses, release};
 pub use capabilities::{Check, probe};
 pub use detach::{Detached, detach};
 pub use filter::Filter;

@@ -1,6 +1,7 @@
 //! What operators see: reports and records that the rooms fill and the API, the metrics and the log show.
 
 pub mod access;
+pub mod address;
 pub mod filter;
 pub mod liveness;
 pub mod log;

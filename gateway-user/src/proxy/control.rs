@@ -17,7 +17,7 @@ use super::{
     config::Config,
     listener::{
         SocketId, SocketKey,
-        bind::{self, BindError},
+        bind::{self, BindError, How},
         wanted,
     },
     tls::{Tls, TlsView},
@@ -174,8 +174,9 @@ impl Proxy {
         }
         let keys: Vec<SocketKey> = self.waiting.keys().cloned().collect();
         let mut bound = BTreeMap::new();
+        let snapshot = Arc::clone(&self.view.snapshot);
         for key in keys {
-            match self.bind(&key) {
+            match self.bind(&key, &snapshot) {
                 Ok(held) => {
                     self.waiting.remove(&key);
                     bound.insert(key, held);
@@ -186,7 +187,7 @@ impl Proxy {
         if bound.is_empty() {
             return Ok(false);
         }
-        let (snapshot, tables) = (Arc::clone(&self.view.snapshot), Arc::clone(&self.view.tables));
+        let tables = Arc::clone(&self.view.tables);
         self.go_live(&snapshot, tables, bound)?;
         Ok(true)
     }
@@ -245,11 +246,16 @@ impl Proxy {
         }
     }
 
-    fn bind(&mut self, key: &SocketKey) -> Result<Held, BindError> {
+    fn bind(&mut self, key: &SocketKey, snapshot: &Snapshot) -> Result<Held, BindError> {
+        let owned = snapshot
+            .addresses
+            .iter()
+            .any(|own| own.interface == key.interface && own.address.addr() == key.address.ip());
         let shared = self.sockets.keys().any(|held| bind::overlap(held.address, key.address));
         // Asked before: an interface that changes in between is noticed at the next look.
         let device = bind::device(&key.interface);
-        let sockets = bind::bind(key, self.workers.len(), shared)?.into_iter().map(Arc::new).collect();
+        let sockets =
+            bind::bind(key, self.workers.len(), How { shared, owned })?.into_iter().map(Arc::new).collect();
         self.next_socket += 1;
         Ok(Held { id: SocketId(self.next_socket), device, sockets })
     }
@@ -277,7 +283,7 @@ impl Proxy {
                 if self.sockets.contains_key(&key) {
                     continue;
                 }
-                match self.bind(&key) {
+                match self.bind(&key, next) {
                     Ok(held) => drop(new.insert(key, held)),
                     // A kernel without IPv6 still has the IPv4 half of `*`.
                     Err(error) if error.no_family() && key.address.ip().is_unspecified() => {}

@@ -8,9 +8,10 @@ use crate::{
         Context, openapi as description,
         request::Request,
         route::Reply,
-        wire::{FilterStatus, ListenerStatus, StatusReply},
+        wire::{AddressStatus, FilterStatus, ListenerStatus, StatusReply},
     },
     base::Refusal,
+    observe::address::AddressState,
 };
 
 pub(in crate::api) fn openapi(context: &Context, _: &Request) -> Result<Reply, Refusal> {
@@ -30,6 +31,12 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
     let control = context.control.borrow().status();
     let filter = context.sources.filter.as_ref().map(|filter| filter.status()).unwrap_or_default();
     let mut warnings = filter.warnings;
+    let addresses = context.sources.addresses.as_ref().map(|addresses| addresses()).unwrap_or_default();
+    let missing = addresses.iter().filter(|address| address.state != AddressState::Held);
+    warnings.extend(missing.map(|address| {
+        let detail = address.detail.as_deref().unwrap_or_default();
+        format!("{} on {} is {}: {detail}", address.address, address.interface, address.state.name())
+    }));
     warnings.extend(control.failure.as_ref().map(ToString::to_string));
     json(&StatusReply {
         version: context.process.version.to_owned(),
@@ -46,6 +53,15 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
                 vlan: interface.vlan,
                 generation: interface.generation,
                 detail: interface.detail,
+            })
+            .collect(),
+        addresses: addresses
+            .into_iter()
+            .map(|address| AddressStatus {
+                interface: address.interface,
+                address: address.address,
+                state: address.state.name().to_owned(),
+                detail: address.detail,
             })
             .collect(),
         workers: context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default(),

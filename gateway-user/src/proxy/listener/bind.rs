@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -25,14 +25,22 @@ pub(crate) struct BindError {
     pub(crate) error: io::Error,
 }
 
-/// One socket per worker, bound to `key`. `shared` says that this process holds an overlapping address already, which
-/// makes a probe fail for the wrong reason.
-pub(crate) fn bind(key: &SocketKey, workers: usize, shared: bool) -> Result<Vec<TcpListener>, BindError> {
-    if !shared {
+/// What is to be known for a bind beside the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How {
+    /// This process holds an overlapping address already, which makes a probe fail for the wrong reason.
+    pub(crate) shared: bool,
+    /// The gateway adds the address to the interface itself, after this bind.
+    pub(crate) owned: bool,
+}
+
+/// One socket per worker, bound to `key`.
+pub(crate) fn bind(key: &SocketKey, workers: usize, how: How) -> Result<Vec<TcpListener>, BindError> {
+    if !how.shared {
         // SO_REUSEPORT would let us join another process of the same user in silence, so the address is tried without.
-        drop(socket(key, false)?);
+        drop(socket(key, false, how.owned)?);
     }
-    (0..workers).map(|_| socket(key, true).map(Into::into)).collect()
+    (0..workers).map(|_| socket(key, true, how.owned).map(Into::into)).collect()
 }
 
 /// The number of the interface of this name; 0 when there is none.
@@ -45,7 +53,7 @@ pub(crate) fn listen(listener: &TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).listen(BACKLOG)
 }
 
-fn socket(key: &SocketKey, reuse_port: bool) -> Result<Socket, BindError> {
+fn socket(key: &SocketKey, reuse_port: bool, owned: bool) -> Result<Socket, BindError> {
     let at = |step| move |error| BindError { step, error };
     let socket = Socket::new(Domain::for_address(key.address), Type::STREAM, Some(Protocol::TCP))
         .map_err(at("socket"))?;
@@ -57,6 +65,14 @@ fn socket(key: &SocketKey, reuse_port: bool) -> Result<Socket, BindError> {
     }
     if key.address.is_ipv6() {
         socket.set_only_v6(true).map_err(at("v6only"))?;
+    }
+    if owned {
+        // The socket may be there before its address, and outlives the address's absence.
+        match key.address.ip() {
+            IpAddr::V4(_) => socket.set_freebind_v4(true),
+            IpAddr::V6(_) => socket.set_freebind_v6(true),
+        }
+        .map_err(at("freebind"))?;
     }
     // Accepted sockets inherit it (tcp(7)): no system call per connection.
     socket.set_tcp_nodelay(true).map_err(at("nodelay"))?;

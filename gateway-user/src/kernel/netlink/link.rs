@@ -4,14 +4,9 @@
 //! or a service that entered a namespace. One dump answers every question that the attach has: index, MTU, bond,
 //! VLAN, and which XDP programs are there.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::io;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
+use super::{attributes, consistent, put, text, u16_at, u32_at};
 
 /// One network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,26 +33,17 @@ pub(crate) struct Link {
 /// # Errors
 /// The kernel refused the dump.
 pub(crate) fn links() -> io::Result<Vec<Link>> {
-    // A dump that overlaps a change is marked as inconsistent; a few tries are enough on any host.
-    for _ in 0..4 {
-        if let Some(links) = dump()? {
-            return Ok(links);
-        }
-    }
-    Err(io::Error::other("the list of interfaces changed while it was read"))
+    let mut body = vec![0; IFINFO];
+    put(&mut body, EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    let messages = consistent(GET_LINK, &body)?;
+    Ok(messages.iter().filter(|(kind, _)| *kind == NEW_LINK).map(|(_, body)| parse(body)).collect())
 }
 
-// === the wire: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h ===
+// === the wire: linux/rtnetlink.h, linux/if_link.h ===
 
-const HEADER: usize = 16;
 const IFINFO: usize = 16;
-const DONE: u16 = 3;
-const ERROR: u16 = 2;
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
-const FLAG_REQUEST: u16 = 1;
-const FLAG_DUMP: u16 = 0x300;
-const FLAG_INTERRUPTED: u16 = 0x10;
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const LINK: u16 = 5;
@@ -76,56 +62,6 @@ const XDP_HW_PROG_ID: u16 = 7;
 /// Statistics are most of a dump and nobody here reads them.
 const SKIP_STATS: u32 = 1 << 3;
 const IFF_LOOPBACK: u32 = 8;
-
-fn dump() -> io::Result<Option<Vec<Link>>> {
-    let socket =
-        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
-    sendto(socket.as_raw_fd(), &request(), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    collect(&socket)
-}
-
-fn request() -> Vec<u8> {
-    let length = HEADER + IFINFO + 8;
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend_from_slice(&(length as u32).to_ne_bytes());
-    bytes.extend_from_slice(&GET_LINK.to_ne_bytes());
-    bytes.extend_from_slice(&(FLAG_REQUEST | FLAG_DUMP).to_ne_bytes());
-    bytes.extend_from_slice(&1_u32.to_ne_bytes());
-    bytes.extend_from_slice(&0_u32.to_ne_bytes());
-    bytes.extend_from_slice(&[0; IFINFO]);
-    bytes.extend_from_slice(&8_u16.to_ne_bytes());
-    bytes.extend_from_slice(&EXT_MASK.to_ne_bytes());
-    bytes.extend_from_slice(&SKIP_STATS.to_ne_bytes());
-    bytes
-}
-
-/// Reads to the end of the dump. `None`: interrupted, ask again.
-fn collect(socket: &OwnedFd) -> io::Result<Option<Vec<Link>>> {
-    let mut links = Vec::new();
-    let mut consistent = true;
-    let mut buffer = vec![0_u8; 64 * 1024];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while let Some((message, following)) = split(rest, u32_at(rest, 0) as usize) {
-            rest = following;
-            let (kind, flags) = (u16_at(message, 4), u16_at(message, 6));
-            consistent &= flags & FLAG_INTERRUPTED == 0;
-            match kind {
-                DONE => return Ok(consistent.then_some(links)),
-                ERROR => {
-                    let errno = u32_at(message, HEADER).cast_signed();
-                    return Err(io::Error::from_raw_os_error(-errno));
-                }
-                NEW_LINK => links.push(parse(message.get(HEADER..).unwrap_or_default())),
-                _ => {}
-            }
-        }
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
 
 /// One `RTM_NEWLINK` without its netlink header.
 fn parse(message: &[u8]) -> Link {
@@ -172,34 +108,6 @@ fn parse_info(link: &mut Link, info: &[u8]) {
             .and_then(|data| attributes(data).find(|(kind, _)| *kind == VLAN_ID))
             .map(|(_, value)| u16_at(value, 0));
     }
-}
-
-/// Type and value of each attribute; the upper two bits of the type are flags.
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (attribute, following) = split(rest, u16_at(rest, 0) as usize)?;
-        rest = following;
-        Some((u16_at(attribute, 2) & 0x3fff, attribute.get(4..)?))
-    })
-}
-
-/// The first `length` bytes, and what follows at the next multiple of four.
-fn split(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-    let first = bytes.get(..length).filter(|first| first.len() >= 4)?;
-    Some((first, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
-}
-
-fn u16_at(bytes: &[u8], offset: usize) -> u16 {
-    bytes.get(offset..).and_then(|bytes| bytes.first_chunk()).map_or(0, |chunk| u16::from_ne_bytes(*chunk))
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(|bytes| bytes.first_chunk()).map_or(0, |chunk| u32::from_ne_bytes(*chunk))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]
