@@ -4,12 +4,15 @@ use gateway_user::{
     base::Generation,
     kernel::{Filter, FilterMode},
     observe::filter::{FilterSource as _, Mode},
-    snapshot::Subscriber as _,
+    snapshot::{
+        Subscriber as _,
+        filter::{FilterListener, ListenAddress},
+    },
 };
 use harness::{
     Net, Reach, reach,
     scratch::Scratch,
-    topology::{LAN, OUTSIDER_V4, PUBLIC, PUBLIC_V4},
+    topology::{LAN, LAN_V4, OUTSIDER_V4, PUBLIC, PUBLIC_V4},
     xdp,
 };
 
@@ -173,4 +176,44 @@ fn the_filter_can_be_off() {
         publish(&mut fresh, 1, vec![listener(1, PUBLIC, &[CLIENT])]);
         assert!(!pins(&scratch, "b").exists());
     });
+}
+
+#[test]
+fn the_kernel_says_what_it_would_do_and_counts_nothing() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        let asked = |filter: &Filter, interface: &str, source: &str, destination: &str| {
+            let explained = filter.judge(interface, source.parse().unwrap(), destination.parse().unwrap())?;
+            Some((
+                explained.reason.name(),
+                explained.entry.map(|entry| entry.to_string()),
+                explained.generation,
+            ))
+        };
+        assert_eq!(asked(&filter, PUBLIC, "192.0.2.1", "198.51.100.1:443"), None, "no policy yet");
+        for generation in 1..4 {
+            let list = ["192.0.2.0/24", "10.0.0.0/8"][generation as usize % 2];
+            publish(&mut filter, generation, vec![listener(1, PUBLIC, &[list])]);
+            let entry = (generation % 2 == 0).then(|| "192.0.2.0/24".to_owned());
+            let reason = if entry.is_some() { "allowed" } else { "not_allowed" };
+            let verdict = asked(&filter, PUBLIC, "192.0.2.1", "198.51.100.1:443");
+            assert_eq!(verdict, Some((reason, entry, Generation(generation))));
+            let other = asked(&filter, PUBLIC, "192.0.2.1", "198.51.100.1:22").unwrap();
+            assert_eq!(other.0, "not_listener");
+            assert_eq!(asked(&filter, LAN, "192.0.2.1", "198.51.100.1:443"), None, "nothing judges there");
+        }
+        assert_eq!(packets(&filter, 1, "allowed") + packets(&filter, 1, "not_allowed"), 0);
+        filter.poll();
+        assert!(filter.drops(0).is_empty());
+        // On another interface with the program, the listener's address is out of place.
+        publish(&mut filter, 4, vec![listener(1, PUBLIC, &[CLIENT]), elsewhere(2)]);
+        let verdict = asked(&filter, LAN, "198.51.100.10", "198.51.100.1:443").unwrap();
+        assert_eq!(verdict.0, "wrong_interface");
+    });
+}
+
+/// A listener of the second interface.
+fn elsewhere(id: u16) -> FilterListener {
+    FilterListener { addresses: vec![ListenAddress::Ip(LAN_V4.into())], ..listener(id, LAN, &[]) }
 }

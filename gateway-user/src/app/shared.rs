@@ -1,11 +1,16 @@
 //! One object that the control plane drives as a subscriber and others read: the filter, the proxy.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use crate::{
     base::{Generation, Refusal},
     observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus},
-    snapshot::{Snapshot, Subscriber},
+    snapshot::{Snapshot, Subscriber, filter::Explanation},
 };
 
 /// A handle; the control runtime has one thread, so borrows never meet.
@@ -56,5 +61,9 @@ impl<T: FilterSource> FilterSource for Shared<T> {
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {
         self.0.borrow().drops(after)
+    }
+
+    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation> {
+        self.0.borrow().judge(interface, source, destination)
     }
 }

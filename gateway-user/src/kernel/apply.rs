@@ -25,7 +25,7 @@ use crate::{base::Refusal, observe::filter::InterfaceStatus, snapshot::FilterPla
 
 /// The kernel's side of the filter: the lock, the tables, the programs on devices.
 pub(crate) struct Kernel {
-    object: Option<Object>,
+    pub(crate) object: Option<Object>,
     pub(crate) pins: Pins,
     /// Opened by the first change.
     pub(crate) tables: Option<Tables>,

@@ -1,6 +1,8 @@
 //! The filter as the rest of the daemon sees it: a subscriber of snapshots, a source of reports, a few upkeep calls.
 
 use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,12 +12,13 @@ use super::{
     apply::{Kernel, Staged},
     counters,
     events::{self, DropLog, Names},
+    explain::Explainer,
     netlink::{self, Link},
 };
 use crate::{
     base::{Generation, Refusal, clock},
     observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
-    snapshot::{FilterPlan, Snapshot, Subscriber},
+    snapshot::{FilterPlan, Snapshot, Subscriber, filter::Explanation},
 };
 
 /// The kernel filter of this daemon.
@@ -37,6 +40,7 @@ pub struct Filter {
     drops: DropLog,
     /// While an interface cannot be guarded again: when to try next, and the pause after that.
     retry: Option<(Instant, Duration)>,
+    explainer: RefCell<Explainer>,
 }
 
 /// First and longest pause between attempts to guard an interface again.
@@ -76,6 +80,7 @@ impl Filter {
             interfaces: Vec::new(),
             drops: DropLog::default(),
             retry: None,
+            explainer: RefCell::default(),
         })
     }
 
@@ -187,7 +192,10 @@ impl Subscriber for Filter {
         let Some(mut staged) = self.staged.take() else { return Ok(()) };
         if let Some(kernel) = &mut self.kernel {
             match self.config.mode {
-                FilterMode::Off => kernel.clear(),
+                FilterMode::Off => {
+                    self.explainer.take();
+                    kernel.clear();
+                }
                 FilterMode::Required | FilterMode::Auto => kernel.commit(&mut staged)?,
             }
         }
@@ -241,5 +249,22 @@ impl FilterSource for Filter {
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {
         self.drops.after(after)
+    }
+
+    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation> {
+        let (kernel, plan) = (self.kernel.as_ref()?, self.current.as_deref()?);
+        let place = self.interfaces.iter().find(|status| status.interface == interface)?;
+        // A program on the device is what makes it the kernel's verdict.
+        let judges = kernel.attachments.iter().any(|attachment| attachment.ifindex == place.ifindex);
+        kernel.tables.as_ref().filter(|_| judges)?;
+        let object = kernel.object.as_ref()?;
+        let mut explainer = self.explainer.borrow_mut();
+        match explainer.judge(object, &kernel.pins, (place.ifindex, place.vlan), source, destination) {
+            Ok(verdict) => Some(Explanation::of(plan, verdict, source, Some(interface))),
+            Err(refusal) => {
+                tracing::warn!(%refusal, interface, "the kernel does not explain its verdict");
+                None
+            }
+        }
     }
 }

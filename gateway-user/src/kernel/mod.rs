@@ -18,6 +18,7 @@ mod counters;
 mod detach;
 mod ethtool;
 mod events;
+mod explain;
 mod filter;
 mod interface;
 mod load;

@@ -2,12 +2,18 @@
 //!
 //! `kernel` fills these types, `api` reads them through [`FilterSource`]. Nothing here knows of maps or programs.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::base::{Generation, Name};
+use crate::{
+    base::{Generation, Name},
+    snapshot::filter::Explanation,
+};
 
 /// How the API and the metrics read the filter. All calls are cheap enough for a request (a few milliseconds at most).
 pub trait FilterSource {
@@ -19,6 +25,10 @@ pub trait FilterSource {
 
     /// Sampled drops numbered `after` and later, oldest first. Follow by asking again with the last sequence + 1.
     fn drops(&self, after: u64) -> Vec<DropRecord>;
+
+    /// What the program in the kernel says of a new connection from `source` that comes in on `interface`: the live
+    /// tables are asked, nothing is counted. `None`: no program judges that interface's packets.
+    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation>;
 }
 
 /// Packets and bytes, summed over all CPUs.

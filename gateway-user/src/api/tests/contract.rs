@@ -1,6 +1,11 @@
 //! What scripts outside the repository rely on (DESIGN §6): the shapes of answers, and that a dry run changes nothing.
 
-use std::{net::IpAddr, ops::ControlFlow, rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::ControlFlow,
+    rc::Rc,
+    time::Duration,
+};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -13,6 +18,7 @@ use crate::{
         Count, DropRecord, EntryCount, FilterReport, FilterSource, FilterStatus, InterfaceStatus,
         ListenerCounts, Mode, ReasonCount,
     },
+    snapshot::filter::Explanation,
 };
 
 /// A daemon with a closed listener `edge` on the loopback interface.
@@ -245,6 +251,10 @@ impl FilterSource for Filter {
             }],
             ..FilterStatus::default()
         }
+    }
+
+    fn judge(&self, _: &str, _: IpAddr, _: SocketAddr) -> Option<Explanation> {
+        None
     }
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {

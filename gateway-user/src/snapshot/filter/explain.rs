@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use gateway_common::reason::{Action, Reason};
+use gateway_common::{
+    decide::Verdict,
+    reason::{Action, Reason},
+};
 use ipnet::IpNet;
 
-use super::{FilterListener, FilterPlan, ListenAddress, address, tables::FilterTables};
+use super::{FilterEntry, FilterListener, FilterPlan, ListenAddress, address, tables::FilterTables};
 use crate::base::{Generation, Name};
 
 /// The verdict about a new connection.
@@ -21,6 +24,23 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// Names what `verdict`, about a packet of `source`, says in numbers.
+    #[must_use]
+    pub fn of(plan: &FilterPlan, verdict: Verdict, source: IpAddr, interface: Option<&str>) -> Self {
+        let listener = plan.listeners.iter().find(|listener| u32::from(listener.id) == verdict.listener);
+        let entry = listener.zip(verdict.entry()).and_then(|(listener, id)| {
+            let matches = |entry: &&FilterEntry| entry.id == id && entry.cidr.contains(&source);
+            listener.entries.iter().find(matches).map(|entry| entry.cidr)
+        });
+        Self {
+            reason: verdict.reason,
+            listener: listener.map(|listener| listener.name.clone()),
+            entry,
+            interface: interface.map(str::to_owned),
+            generation: plan.generation,
+        }
+    }
+
     /// Whether the connection's packets are dropped.
     #[must_use]
     pub fn dropped(&self) -> bool {
@@ -41,21 +61,7 @@ pub fn explain(
     let name = interface.unwrap_or_default();
     let vlan = tables.attachment(name).map_or(0, |attachment| attachment.vlan);
     let verdict = tables.judge(name, &address::connection(source, destination, vlan));
-    let listener = plan.listeners.iter().find(|listener| u32::from(listener.id) == verdict.listener);
-    let entry = listener.zip(verdict.entry()).and_then(|(listener, id)| {
-        listener
-            .entries
-            .iter()
-            .find(|entry| entry.id == id && entry.cidr.contains(&source))
-            .map(|entry| entry.cidr)
-    });
-    Explanation {
-        reason: verdict.reason,
-        listener: listener.map(|listener| listener.name.clone()),
-        entry,
-        interface: interface.map(str::to_owned),
-        generation: plan.generation,
-    }
+    Explanation::of(plan, verdict, source, interface)
 }
 
 /// The interface of the listener that `destination` belongs to: one that names the address, else one that takes all.
