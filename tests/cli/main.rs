@@ -6,6 +6,7 @@
 //! Where a new test goes:
 //! - `shapes`: exit codes and JSON that scripts rely on; the human form; `--dry-run`.
 //! - `declarative`: `export`, `apply`, `diff`, `history`, `rollback`.
+//! - `manner`: changes that are tried first, wait for a confirmation, or would lock the caller out.
 //! - `bad_input`: one row per thing that must be refused whole.
 //! - `storage`: what happens to the state on disk: corrupt, loose, killed in mid-write, two daemons.
 //! - `shortage`: a full disk, a read-only one, a lost interface.
@@ -14,6 +15,7 @@
 
 mod bad_input;
 mod declarative;
+mod manner;
 mod shapes;
 #[cfg(feature = "privileged")]
 mod shortage;

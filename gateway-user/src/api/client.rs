@@ -68,12 +68,6 @@ impl Call {
         self
     }
 
-    /// Adds `dry_run=true` if asked for.
-    #[must_use]
-    pub fn dry_run(self, dry_run: bool) -> Self {
-        if dry_run { self.query("dry_run", true) } else { self }
-    }
-
     /// Sends a JSON body.
     #[must_use]
     pub fn json(mut self, body: &impl serde::Serialize) -> Self {

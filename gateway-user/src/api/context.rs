@@ -1,12 +1,6 @@
 //! What handlers work on: the control plane, and what the other rooms report.
 
-use std::{
-    cell::RefCell,
-    path::PathBuf,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Instant};
 
 use super::{request::Request, wire::WorkerStatus};
 use crate::{
@@ -63,17 +57,8 @@ impl Context {
 
     /// Makes one change in the name of who asks.
     pub(super) fn edit(&self, request: &Request, edit: Edit) -> Result<Outcome, Refusal> {
-        self.edit_unless_undone(request, edit, None)
-    }
-
-    /// As [`Self::edit`]; with `confirm` the change is undone after that time unless it is confirmed.
-    pub(super) fn edit_unless_undone(
-        &self,
-        request: &Request,
-        edit: Edit,
-        confirm: Option<Duration>,
-    ) -> Result<Outcome, Refusal> {
-        let options = Options { dry_run: request.dry_run()?, actor: Some(request.uid), confirm };
+        let options =
+            Options { dry_run: request.dry_run()?, actor: Some(request.uid), confirm: request.confirm()? };
         let summary = edit.summary();
         let outcome = self.control.borrow_mut().edit(edit, options);
         // The control plane logs what it changed; what was refused is only known here.

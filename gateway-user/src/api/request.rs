@@ -1,6 +1,6 @@
 //! Pure: one request of the control API, taken apart and decoded strictly.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -9,6 +9,9 @@ use crate::{
     base::{Name, Refusal},
     resource,
 };
+
+/// Longest time that a change may wait for its confirmation.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A request that found its route.
 #[derive(Debug, Default)]
@@ -58,6 +61,20 @@ impl Request {
     /// Whether the change is only tried.
     pub(super) fn dry_run(&self) -> Result<bool, Refusal> {
         self.query.flag("dry_run")
+    }
+
+    /// The time after which the change is undone unless it is confirmed.
+    pub(super) fn confirm(&self) -> Result<Option<Duration>, Refusal> {
+        let wait = self.query.value("confirm").map(resource::duration::parse).transpose()?;
+        match wait {
+            Some(wait) if !(Duration::from_secs(1)..=LONGEST_WAIT).contains(&wait) => {
+                Err(Refusal::new("limit", "the time to confirm is out of range")
+                    .field("confirm", resource::duration::text(wait))
+                    .limit("1s to 24h")
+                    .remedy("give it time enough to look, for example 30s"))
+            }
+            wait => Ok(wait),
+        }
     }
 }
 

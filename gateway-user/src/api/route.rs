@@ -42,7 +42,8 @@ pub(super) struct Route {
     pub(super) handle: Handler,
 }
 
-const DRY_RUN: &[&str] = &["dry_run"];
+/// What every change takes.
+const CHANGE: &[&str] = &["dry_run", "confirm"];
 
 macro_rules! routes {
     ($($method:ident $path:literal $access:ident $summary:literal, $query:expr, $body:expr, $reply:literal, $handle:path;)+) => {
@@ -71,47 +72,47 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/gateways" Read "List the gateways", &[], None, "GatewayList", handler::meta::gateways;
 
     GET "/v1/listeners" Read "List the listeners", &[], None, "ListenerList", handler::listener::list;
-    POST "/v1/listeners" Write "Add a listener", DRY_RUN, Some("Listener"), "Changed", handler::listener::add;
+    POST "/v1/listeners" Write "Add a listener", CHANGE, Some("Listener"), "Changed", handler::listener::add;
     GET "/v1/listeners/{name}" Read "Show a listener", &[], None, "ListenerItem", handler::listener::show;
-    DELETE "/v1/listeners/{name}" Write "Delete a listener", DRY_RUN, None, "Changed", handler::listener::delete;
-    POST "/v1/listeners/{name}/open" Write "Let allowed sources connect", DRY_RUN, None, "Changed", handler::listener::open;
-    POST "/v1/listeners/{name}/close" Write "Refuse everybody", DRY_RUN, None, "Changed", handler::listener::close;
+    DELETE "/v1/listeners/{name}" Write "Delete a listener", CHANGE, None, "Changed", handler::listener::delete;
+    POST "/v1/listeners/{name}/open" Write "Let allowed sources connect", CHANGE, None, "Changed", handler::listener::open;
+    POST "/v1/listeners/{name}/close" Write "Refuse everybody", CHANGE, None, "Changed", handler::listener::close;
 
     GET "/v1/listeners/{name}/allow" Read "The allowlist with its counters", &[], None, "AllowList", handler::allow::list;
-    POST "/v1/listeners/{name}/allow" Write "Allow CIDRs", DRY_RUN, Some("Cidrs"), "Changed", handler::allow::add;
-    PUT "/v1/listeners/{name}/allow" Write "Replace the allowlist", DRY_RUN, Some("Cidrs"), "Changed", handler::allow::set;
-    DELETE "/v1/listeners/{name}/allow" Write "Stop allowing CIDRs and cut their connections", DRY_RUN, Some("Cidrs"), "Changed", handler::allow::remove;
+    POST "/v1/listeners/{name}/allow" Write "Allow CIDRs", CHANGE, Some("Cidrs"), "Changed", handler::allow::add;
+    PUT "/v1/listeners/{name}/allow" Write "Replace the allowlist", CHANGE, Some("Cidrs"), "Changed", handler::allow::set;
+    DELETE "/v1/listeners/{name}/allow" Write "Stop allowing CIDRs and cut their connections", CHANGE, Some("Cidrs"), "Changed", handler::allow::remove;
 
     GET "/v1/certificates" Read "List the certificates", &[], None, "CertificateList", handler::certificate::list;
-    POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "replace"], Some("Certificate"), "Changed", handler::certificate::add;
+    POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "confirm", "replace"], Some("Certificate"), "Changed", handler::certificate::add;
     GET "/v1/certificates/{name}" Read "Show a certificate", &[], None, "CertificateItem", handler::certificate::show;
-    DELETE "/v1/certificates/{name}" Write "Delete a certificate", DRY_RUN, None, "Changed", handler::certificate::delete;
+    DELETE "/v1/certificates/{name}" Write "Delete a certificate", CHANGE, None, "Changed", handler::certificate::delete;
 
     GET "/v1/domains" Read "List the domains", &[], None, "DomainList", handler::domain::list;
-    POST "/v1/domains" Write "Add a domain; with `replace` change it in place", &["dry_run", "replace"], Some("Domain"), "Changed", handler::domain::add;
+    POST "/v1/domains" Write "Add a domain; with `replace` change it in place", &["dry_run", "confirm", "replace"], Some("Domain"), "Changed", handler::domain::add;
     GET "/v1/domains/{host}" Read "Show a domain", &[], None, "DomainItem", handler::domain::show;
-    DELETE "/v1/domains/{host}" Write "Delete a domain", DRY_RUN, None, "Changed", handler::domain::delete;
+    DELETE "/v1/domains/{host}" Write "Delete a domain", CHANGE, None, "Changed", handler::domain::delete;
     GET "/v1/domains/{host}/check" Read "Check name resolution, listener and certificate of a domain", &[], None, "Check", handler::check::check;
 
     GET "/v1/services" Read "List the services", &[], None, "ServiceList", handler::service::list;
-    POST "/v1/services" Write "Add a service; the answer carries its token, once", DRY_RUN, Some("Service"), "ServiceAdded", handler::service::add;
+    POST "/v1/services" Write "Add a service; the answer carries its token, once", CHANGE, Some("Service"), "ServiceAdded", handler::service::add;
     GET "/v1/services/{name}" Read "Show a service, with `examples` also how to call it", &["examples"], None, "ServiceItem", handler::service::show;
-    PATCH "/v1/services/{name}" Write "Change some fields of a service", DRY_RUN, Some("ServicePatch"), "ServiceAdded", handler::service::update;
-    DELETE "/v1/services/{name}" Write "Delete a service", DRY_RUN, None, "Changed", handler::service::delete;
-    POST "/v1/services/{name}/token" Write "Replace the token; the answer carries the new one, once", DRY_RUN, Some("Token"), "ServiceAdded", handler::service::rotate;
+    PATCH "/v1/services/{name}" Write "Change some fields of a service", CHANGE, Some("ServicePatch"), "ServiceAdded", handler::service::update;
+    DELETE "/v1/services/{name}" Write "Delete a service", CHANGE, None, "Changed", handler::service::delete;
+    POST "/v1/services/{name}/token" Write "Replace the token; the answer carries the new one, once", CHANGE, Some("Token"), "ServiceAdded", handler::service::rotate;
 
     GET "/v1/routes" Read "List the routes", &[], None, "RouteList", handler::route::list;
-    POST "/v1/routes" Write "Add a route", DRY_RUN, Some("Route"), "Changed", handler::route::add;
+    POST "/v1/routes" Write "Add a route", CHANGE, Some("Route"), "Changed", handler::route::add;
     GET "/v1/routes/{name}" Read "Show a route", &[], None, "RouteItem", handler::route::show;
-    PUT "/v1/routes/{name}" Write "Replace a route", DRY_RUN, Some("Route"), "Changed", handler::route::update;
-    DELETE "/v1/routes/{name}" Write "Delete a route", DRY_RUN, None, "Changed", handler::route::delete;
+    PUT "/v1/routes/{name}" Write "Replace a route", CHANGE, Some("Route"), "Changed", handler::route::update;
+    DELETE "/v1/routes/{name}" Write "Delete a route", CHANGE, None, "Changed", handler::route::delete;
 
-    POST "/v1/apply" Write "Make the configuration what a declarative file says; with `confirm` undone after that time unless it is confirmed", &["dry_run", "confirm"], Some("Document"), "Applied", handler::store::apply;
-    POST "/v1/confirm" Write "Keep what was applied with `confirm`", &[], None, "Confirmed", handler::store::confirm;
+    POST "/v1/apply" Write "Make the configuration what a declarative file says", CHANGE, Some("Document"), "Applied", handler::store::apply;
+    POST "/v1/confirm" Write "Keep the change that was made with `confirm`", &[], None, "Confirmed", handler::store::confirm;
     POST "/v1/diff" Read "What `apply` of this file would change", &[], Some("Document"), "Diff", handler::store::diff;
     GET "/v1/export" Read "The configuration as a declarative file; `with_secrets` only for who may write; `nft`: as an nftables ruleset", &["with_secrets", "nft"], None, "Export", handler::store::export;
     GET "/v1/history" Read "Generations, newest first", &[], None, "History", handler::store::history;
-    POST "/v1/rollback" Write "Return to an earlier generation", DRY_RUN, Some("Rollback"), "Changed", handler::store::rollback;
+    POST "/v1/rollback" Write "Return to an earlier generation", CHANGE, Some("Rollback"), "Changed", handler::store::rollback;
 };
 
 /// All operations.

@@ -130,8 +130,22 @@ pub struct StatusReply {
     pub certificates: usize,
     pub services: usize,
     pub routes: usize,
+    /// A change that is undone unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmStatus>,
     /// What is not as it should be, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// A change that is undone unless `gateway confirm` comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmStatus {
+    /// When it is undone, seconds since the Unix epoch.
+    pub by: u64,
+    /// Seconds that are left.
+    pub left: u64,
+    /// The generation whose configuration comes back then.
+    pub back_to: Generation,
 }
 
 /// The filter on one interface.

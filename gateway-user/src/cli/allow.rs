@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use super::{Done, DryRun, Session, change::read_text};
+use super::{Done, Manner, Session, change::read_text};
 use crate::api::{
     client::{Call, Failure},
     wire::{CidrsRequest, Texts},
@@ -34,7 +34,7 @@ pub struct Change {
     #[arg(required = true)]
     cidrs: Vec<String>,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub struct Set {
     #[arg(long)]
     allow_empty: bool,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Verb {
@@ -70,31 +70,35 @@ impl Verb {
             ),
             Self::Add(change) => {
                 let request = CidrsRequest { cidrs: texts(&change.cidrs)?, allow_empty: false, drain: None };
-                let call = call(Method::POST, &change.listener, &request, &change.dry_run);
-                session.change(call, &format!("allowlist of {} is longer", change.listener))
+                let call = call(Method::POST, &change.listener, &request);
+                session.change(call, &change.manner, &format!("allowlist of {} is longer", change.listener))
             }
             Self::Remove(Remove { change, drain }) => {
                 let request =
                     CidrsRequest { cidrs: texts(&change.cidrs)?, allow_empty: false, drain: drain.clone() };
-                let call = call(Method::DELETE, &change.listener, &request, &change.dry_run);
+                let call = call(Method::DELETE, &change.listener, &request);
                 let cut = match drain {
                     Some(drain) => format!("; established connections end within {drain}"),
                     None => "; their connections are cut".to_owned(),
                 };
-                session.change(call, &format!("allowlist of {} is shorter{cut}", change.listener))
+                session.change(
+                    call,
+                    &change.manner,
+                    &format!("allowlist of {} is shorter{cut}", change.listener),
+                )
             }
             Self::Set(set) => {
                 let request =
                     CidrsRequest { cidrs: texts(&set.cidrs)?, allow_empty: set.allow_empty, drain: None };
-                let call = call(Method::PUT, &set.listener, &request, &set.dry_run);
-                session.change(call, &format!("allowlist of {} is set", set.listener))
+                let call = call(Method::PUT, &set.listener, &request);
+                session.change(call, &set.manner, &format!("allowlist of {} is set", set.listener))
             }
         }
     }
 }
 
-fn call(method: Method, listener: &str, request: &CidrsRequest, dry_run: &DryRun) -> Call {
-    Call::new(method, &["listeners", listener, "allow"]).json(request).dry_run(dry_run.dry_run)
+fn call(method: Method, listener: &str, request: &CidrsRequest) -> Call {
+    Call::new(method, &["listeners", listener, "allow"]).json(request)
 }
 
 /// The arguments as they are, with `-` replaced by stdin.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    Done, DryRun, Session,
-    change::{Object, read_text},
+    Done, Manner, Session,
+    change::{Named, Object, read_text},
 };
 use crate::api::client::Call;
 
@@ -22,7 +22,7 @@ pub enum Verb {
         name: String,
     },
     /// Delete a certificate that no domain uses
-    Delete(Delete),
+    Delete(Named),
 }
 
 #[derive(Debug, Args)]
@@ -39,15 +39,7 @@ pub struct Add {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    dry_run: DryRun,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// Name of the certificate
-    name: String,
-    #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Verb {
@@ -58,11 +50,12 @@ impl Verb {
                 body.set("name", add.name.as_str())
                     .set("chain", read_text(&add.chain, "chain")?)
                     .set("key", read_text(&add.key, "key")?);
-                let call = Call::post(&["certificates"]).json(&body.finish()).dry_run(add.dry_run.dry_run);
+                let call = Call::post(&["certificates"]).json(&body.finish());
                 let call = if add.replace { call.query("replace", true) } else { call };
                 let name = &add.name;
                 session.change(
                     call,
+                    &add.manner,
                     &format!(
                         "certificate {name} is there; use it with `gateway domain add HOST --cert {name}`"
                     ),
@@ -74,10 +67,7 @@ impl Verb {
                 "no certificates; add one with `gateway cert add NAME --chain FILE --key FILE`",
             ),
             Self::Show { name } => session.show(Call::get(&["certificates", name])),
-            Self::Delete(delete) => {
-                let call = Call::delete(&["certificates", &delete.name]).dry_run(delete.dry_run.dry_run);
-                session.change(call, &format!("certificate {} is deleted", delete.name))
-            }
+            Self::Delete(named) => session.delete("certificates", named, "certificate"),
         }
     }
 }

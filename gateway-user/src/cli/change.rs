@@ -1,9 +1,10 @@
 //! What verbs have in common: sending a change and saying what it did, listing, showing.
 
+use clap::Args;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, Session,
+    DONE, Done, Manner, Session,
     output::{field, item_lines, items_table, plain, print_json, print_line, print_text},
 };
 use crate::{
@@ -13,12 +14,34 @@ use crate::{
 
 impl Session {
     /// Sends a change and prints `done` (a sentence without full stop) with the generation, or that nothing was to do.
-    pub(super) fn change(&self, call: Call, done: &str) -> Done {
-        self.change_then(call, done, |_| ())
+    pub(super) fn change(&self, call: Call, manner: &Manner, done: &str) -> Done {
+        self.change_then(call, manner, done, |_| ())
+    }
+
+    /// Deletes one of a `collection`, a `kind` of resource.
+    pub(super) fn delete(&self, collection: &str, named: &Named, kind: &str) -> Done {
+        let call = Call::delete(&[collection, &named.name]);
+        self.change(call, &named.manner, &format!("{kind} {} is deleted", named.name))
     }
 
     /// As [`Session::change`], and lets `more` print what else people need of the answer.
-    pub(super) fn change_then(&self, call: Call, done: &str, more: impl FnOnce(&Value)) -> Done {
+    pub(super) fn change_then(
+        &self,
+        call: Call,
+        manner: &Manner,
+        done: &str,
+        more: impl FnOnce(&Value),
+    ) -> Done {
+        self.report(manner.of(call), done, |reply| {
+            more(reply);
+            if let Some(wait) = manner.confirm.as_ref().filter(|_| reply.get("confirm_by").is_some()) {
+                print_line(&format!("undone in {wait} unless you run `gateway confirm`"));
+            }
+        })
+    }
+
+    /// Sends a change as it is, prints what it did and then `more`.
+    pub(super) fn report(&self, call: Call, done: &str, more: impl FnOnce(&Value)) -> Done {
         let reply = self.client.send(call)?;
         if self.json {
             print_json(&reply);
@@ -58,6 +81,28 @@ impl Session {
             print_text(&item_lines(&reply));
         }
         Ok(DONE)
+    }
+}
+
+/// A resource by its name, for verbs that need no more.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its name
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) manner: Manner,
+}
+
+impl Manner {
+    /// Says to the daemon how the change is made.
+    fn of(&self, mut call: Call) -> Call {
+        if self.dry_run {
+            call = call.query("dry_run", true);
+        }
+        if let Some(wait) = &self.confirm {
+            call = call.query("confirm", wait);
+        }
+        call
     }
 }
 

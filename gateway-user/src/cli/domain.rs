@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{
-    DONE, Done, DryRun, REFUSED, Session,
-    change::Object,
+    DONE, Done, Manner, REFUSED, Session,
+    change::{Named, Object},
     output::{Table, field, print_json, print_line, print_text},
 };
 use crate::api::client::Call;
@@ -27,7 +27,7 @@ pub enum Verb {
         host: String,
     },
     /// Delete a host name
-    Delete(Delete),
+    Delete(Named),
 }
 
 #[derive(Debug, Args)]
@@ -47,15 +47,7 @@ pub struct Add {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    dry_run: DryRun,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// The host name
-    host: String,
-    #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Verb {
@@ -69,11 +61,12 @@ impl Verb {
                 if add.https_only {
                     body.set("https_only", true);
                 }
-                let call = Call::post(&["domains"]).json(&body.finish()).dry_run(add.dry_run.dry_run);
+                let call = Call::post(&["domains"]).json(&body.finish());
                 let call = if add.replace { call.query("replace", true) } else { call };
                 let host = &add.host;
                 session.change(
                     call,
+                    &add.manner,
                     &format!("domain {host} is added; point its DNS record here, then `gateway domain check {host}`"),
                 )
             }
@@ -89,10 +82,7 @@ impl Verb {
                 "no domains; add one with `gateway domain add HOST --exposure public --cert NAME`",
             ),
             Self::Show { host } => session.show(Call::get(&["domains", host])),
-            Self::Delete(delete) => {
-                let call = Call::delete(&["domains", &delete.host]).dry_run(delete.dry_run.dry_run);
-                session.change(call, &format!("domain {} is deleted", delete.host))
-            }
+            Self::Delete(named) => session.delete("domains", named, "domain"),
         }
     }
 }

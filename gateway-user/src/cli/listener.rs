@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Done, DryRun, Session, change::Object};
+use super::{
+    Done, Manner, Session,
+    change::{Named, Object},
+};
 use crate::api::client::Call;
 
 #[derive(Debug, Subcommand)]
@@ -22,14 +25,6 @@ pub enum Verb {
     List,
     /// Delete a listener and its allowlist
     Delete(Named),
-}
-
-#[derive(Debug, Args)]
-pub struct Named {
-    /// Name of the listener
-    name: String,
-    #[command(flatten)]
-    dry_run: DryRun,
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +59,7 @@ pub struct Add {
     #[arg(long)]
     wait_address: bool,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Verb {
@@ -72,17 +67,22 @@ impl Verb {
         match self {
             Self::Add(add) => add.run(session),
             Self::Open(named) => {
-                let call = Call::post(&["listeners", &named.name, "open"]).dry_run(named.dry_run.dry_run);
-                session.change(call, &format!("listener {} is open to its allowlist", named.name))
+                let call = Call::post(&["listeners", &named.name, "open"]);
+                session.change(
+                    call,
+                    &named.manner,
+                    &format!("listener {} is open to its allowlist", named.name),
+                )
             }
             Self::Close(named) => {
-                let call = Call::post(&["listeners", &named.name, "close"]).dry_run(named.dry_run.dry_run);
-                session.change(call, &format!("listener {} is closed to everybody", named.name))
+                let call = Call::post(&["listeners", &named.name, "close"]);
+                session.change(
+                    call,
+                    &named.manner,
+                    &format!("listener {} is closed to everybody", named.name),
+                )
             }
-            Self::Delete(named) => {
-                let call = Call::delete(&["listeners", &named.name]).dry_run(named.dry_run.dry_run);
-                session.change(call, &format!("listener {} is deleted", named.name))
-            }
+            Self::Delete(named) => session.delete("listeners", named, "listener"),
             Self::Show { name } => session.show(Call::get(&["listeners", name])),
             Self::List => session.list(
                 Call::get(&["listeners"]),
@@ -117,14 +117,14 @@ impl Add {
         if self.wait_address {
             body.set("wait_address", true);
         }
-        let call = Call::post(&["listeners"]).json(&body.finish()).dry_run(self.dry_run.dry_run);
+        let call = Call::post(&["listeners"]).json(&body.finish());
         let name = &self.name;
         let next = if self.open {
             format!("listener {name} is open; nobody is allowed yet: `gateway allow add {name} CIDR`")
         } else {
             format!("listener {name} is added, closed; open it with `gateway listener open {name}`")
         };
-        session.change(call, &next)
+        session.change(call, &self.manner, &next)
     }
 }
 

@@ -166,12 +166,15 @@ pub enum Remote {
     Top(stats::TopArgs),
 }
 
-/// A change may be tried first.
+/// How a change is made; every verb that changes something takes these.
 #[derive(Debug, Args)]
-struct DryRun {
+struct Manner {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Undo it after this time (`30s`) unless `gateway confirm` comes first: for changes that may lock you out
+    #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
+    confirm: Option<String>,
 }
 
 /// What a verb needs: the daemon and the form of the answer.

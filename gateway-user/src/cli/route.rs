@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{Done, DryRun, Session, change::Object};
+use super::{
+    Done, Manner, Session,
+    change::{Named, Object},
+};
 use crate::{
     api::client::{Call, Failure},
     base::Refusal,
@@ -21,7 +24,7 @@ pub enum Verb {
         name: String,
     },
     /// Delete a route
-    Delete(Delete),
+    Delete(Named),
 }
 
 #[derive(Debug, Args)]
@@ -47,23 +50,15 @@ pub struct Add {
     #[arg(long, value_name = "S[=WEIGHT]", required = true, value_delimiter = ',')]
     service: Vec<String>,
     #[command(flatten)]
-    dry_run: DryRun,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// Name of the route
-    name: String,
-    #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
             Self::Add(add) => {
-                let call = Call::post(&["routes"]).json(&add.body()?).dry_run(add.dry_run.dry_run);
-                session.change(call, &format!("route {} is added", add.name))
+                let call = Call::post(&["routes"]).json(&add.body()?);
+                session.change(call, &add.manner, &format!("route {} is added", add.name))
             }
             Self::List => session.list(
                 Call::get(&["routes"]),
@@ -77,10 +72,7 @@ impl Verb {
                 "no routes; services answer at /api/predict/NAME without one",
             ),
             Self::Show { name } => session.show(Call::get(&["routes", name])),
-            Self::Delete(delete) => {
-                let call = Call::delete(&["routes", &delete.name]).dry_run(delete.dry_run.dry_run);
-                session.change(call, &format!("route {} is deleted", delete.name))
-            }
+            Self::Delete(named) => session.delete("routes", named, "route"),
         }
     }
 }

@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, DryRun, Session,
-    change::{Object, read_text},
+    DONE, Done, Manner, Session,
+    change::{Named, Object, read_text},
     output::{field, item_lines, print_json, print_line, print_text},
 };
 use crate::api::{
@@ -33,7 +33,7 @@ pub enum Verb {
     /// List all services
     List,
     /// Delete a service that no route uses
-    Delete(Delete),
+    Delete(Named),
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,7 +86,7 @@ pub struct Add {
     #[arg(long)]
     no_auth: bool,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 #[derive(Debug, Args)]
@@ -105,15 +105,7 @@ pub struct Update {
     #[arg(long, value_name = "true|false")]
     no_auth: Option<bool>,
     #[command(flatten)]
-    dry_run: DryRun,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// Name of the service
-    name: String,
-    #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 #[derive(Debug, Args)]
@@ -124,7 +116,7 @@ pub struct Rotate {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl Fields {
@@ -165,10 +157,13 @@ impl Verb {
                     body.set("forward_token", false);
                 }
                 body.maybe("no_auth", update.no_auth);
-                let call = Call::new(Method::PATCH, &["services", &update.name])
-                    .json(&body.finish())
-                    .dry_run(update.dry_run.dry_run);
-                session.change_then(call, &format!("service {} is updated", update.name), secrets)
+                let call = Call::new(Method::PATCH, &["services", &update.name]).json(&body.finish());
+                session.change_then(
+                    call,
+                    &update.manner,
+                    &format!("service {} is updated", update.name),
+                    secrets,
+                )
             }
             Self::List => session.list(
                 Call::get(&["services"]),
@@ -182,10 +177,7 @@ impl Verb {
                 ],
                 "no services; add one with `gateway service add NAME --instance HOST:PORT`",
             ),
-            Self::Delete(delete) => {
-                let call = Call::delete(&["services", &delete.name]).dry_run(delete.dry_run.dry_run);
-                session.change(call, &format!("service {} is deleted", delete.name))
-            }
+            Self::Delete(named) => session.delete("services", named, "service"),
         }
     }
 }
@@ -194,11 +186,10 @@ impl TokenVerb {
     pub(super) fn run(&self, session: &Session) -> Done {
         let Self::Rotate(rotate) = self;
         let token = token(rotate.token_file.as_deref())?;
-        let call = Call::post(&["services", &rotate.service, "token"])
-            .json(&TokenRequest { token })
-            .dry_run(rotate.dry_run.dry_run);
+        let call = Call::post(&["services", &rotate.service, "token"]).json(&TokenRequest { token });
         session.change_then(
             call,
+            &rotate.manner,
             &format!("service {} has a new token; the old one is refused", rotate.service),
             secrets,
         )
@@ -214,8 +205,8 @@ impl Add {
         if self.no_auth {
             body.set("no_auth", true);
         }
-        let call = Call::post(&["services"]).json(&body.finish()).dry_run(self.dry_run.dry_run);
-        session.change_then(call, &format!("service {} is added", self.name), secrets)
+        let call = Call::post(&["services"]).json(&body.finish());
+        session.change_then(call, &self.manner, &format!("service {} is added", self.name), secrets)
     }
 }
 

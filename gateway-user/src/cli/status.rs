@@ -21,6 +21,17 @@ pub(super) fn run(session: &Session) -> Done {
         field(&reply, "uptime_seconds"),
         field(&reply, "state"),
     );
+    // What wants an answer comes first.
+    if let Some(confirm) = reply.get("confirm") {
+        head.push_str(&format!(
+            "\nthis generation is undone in {} s (back to generation {}) unless you run `gateway confirm`\n",
+            field(confirm, "left"),
+            field(confirm, "back_to"),
+        ));
+    }
+    for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        head.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
+    }
     head.push_str(&section(&reply, "filter", &["interface", "mode", "generation", "detail"]));
     head.push_str(&section(&reply, "addresses", &["interface", "address", "state", "detail"]));
     head.push_str(&section(&reply, "workers", &["worker", "generation"]));
@@ -29,9 +40,6 @@ pub(super) fn run(session: &Session) -> Done {
         "listeners",
         &["listener", "interface", "addresses", "state", "entries", "detail"],
     ));
-    for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        head.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
-    }
     print_text(&head);
     Ok(DONE)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, DryRun, REFUSED, Session,
+    DONE, Done, Manner, REFUSED, Session,
     change::{difference, read_text},
     output::{field, print_json, print_line, print_text},
 };
@@ -28,11 +28,8 @@ pub struct ApplyArgs {
     /// Declarative file (TOML); `-` reads stdin
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Undo it after this time (`30s`) unless `gateway confirm` comes first: for changes that may lock you out
-    #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
-    confirm: Option<String>,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 #[derive(Debug, Args)]
@@ -66,20 +63,14 @@ pub struct RollbackArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    dry_run: DryRun,
+    manner: Manner,
 }
 
 impl ApplyArgs {
     pub(super) fn run(&self, session: &Session) -> Done {
         let text = read_text(&self.file, "file")?;
-        let mut call = Call::post(&["apply"]).toml(text).dry_run(self.dry_run.dry_run);
-        if let Some(confirm) = &self.confirm {
-            call = call.query("confirm", confirm);
-        }
-        let undone =
-            self.confirm.as_ref().map(|time| format!("; undone in {time} unless you run `gateway confirm`"));
-        let done = format!("applied {}{}", self.file.display(), undone.unwrap_or_default());
-        session.change_then(call, &done, |reply| {
+        let call = Call::post(&["apply"]).toml(text);
+        session.change_then(call, &self.manner, &format!("applied {}", self.file.display()), |reply| {
             for token in reply.get("tokens").and_then(Value::as_array).into_iter().flatten() {
                 let (service, token) = (field(token, "service"), field(token, "token"));
                 print_line(&format!("token of service {service} (shown this once): {token}"));
@@ -91,7 +82,7 @@ impl ApplyArgs {
 impl ConfirmArgs {
     #[expect(clippy::unused_self, reason = "one shape for every verb")]
     pub(super) fn run(&self, session: &Session) -> Done {
-        session.change(Call::post(&["confirm"]), "confirmed: it stays")
+        session.report(Call::post(&["confirm"]), "confirmed: it stays", |_| ())
     }
 }
 
@@ -162,8 +153,12 @@ impl HistoryArgs {
 impl RollbackArgs {
     pub(super) fn run(&self, session: &Session) -> Done {
         let request = RollbackRequest { generation: Generation(self.generation), yes: self.yes };
-        let call = Call::post(&["rollback"]).json(&request).dry_run(self.dry_run.dry_run);
-        session.change(call, &format!("the configuration is that of generation {} again", self.generation))
+        let call = Call::post(&["rollback"]).json(&request);
+        session.change(
+            call,
+            &self.manner,
+            &format!("the configuration is that of generation {} again", self.generation),
+        )
     }
 }
 

@@ -111,6 +111,9 @@ pub struct Outcome {
     #[serde(skip)]
     pub tokens: Vec<Issued>,
     pub diff: Vec<Change>,
+    /// The change is undone unless it is confirmed by this time (seconds since the Unix epoch).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<u64>,
     /// Certificates or other things that a rollback could not restore and kept or left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

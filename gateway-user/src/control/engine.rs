@@ -80,10 +80,25 @@ impl Control {
         };
         if fresh {
             control.begin(config.first_start)?;
-        } else if let Err(refusal) = control.republish() {
+        } else if let Err(refusal) = control.restart() {
             tracing::error!(%refusal, generation = control.saved.generation.0, "the configuration is not in force");
         }
         Ok(control)
+    }
+
+    /// Puts the stored generation in force again; one that nobody confirmed in time is undone instead, and never live.
+    fn restart(&mut self) -> Result<(), Refusal> {
+        let now = (self.now)();
+        if self.saved.pending.as_ref().is_some_and(|pending| pending.until <= now.as_secs()) {
+            match self.tick(now) {
+                Ok(()) if self.live.generation == self.saved.generation => return Ok(()),
+                Ok(()) => {}
+                Err(refusal) => {
+                    tracing::error!(%refusal, "a change that nobody confirmed could not be undone")
+                }
+            }
+        }
+        self.republish()
     }
 
     /// Writes the first generation.
@@ -138,6 +153,11 @@ impl Control {
         };
         self.advance(Saved { generation, last: generation, state, pending }, summary, options.actor)?;
         Ok(self.outcome(&self.saved.state, generation, effect, changes, false))
+    }
+
+    /// The time since the Unix epoch.
+    pub(super) fn now(&self) -> Duration {
+        (self.now)()
     }
 
     fn pending(&self, wait: Duration) -> Pending {
@@ -297,6 +317,7 @@ impl Control {
             item: effect.item.map_or(Value::Null, |(kind, name)| item(state, kind, &name)),
             // A token of a dry run was never made.
             tokens: if dry_run { Vec::new() } else { effect.tokens },
+            confirm_by: self.saved.pending.as_ref().filter(|_| !dry_run).map(|pending| pending.until),
             diff,
             notes: effect.notes,
         }

@@ -9,8 +9,8 @@ use super::{
     diff::diff,
     state::{State, export::Secrets, not_found},
     view::{
-        AllowView, CertificateView, DomainView, EnforcerView, GatewayView, HistoryView, ListView,
-        ListenerView, RouteView, ServiceView, StatusView, build,
+        AllowView, CertificateView, ConfirmView, DomainView, EnforcerView, GatewayView, HistoryView,
+        ListView, ListenerView, RouteView, ServiceView, StatusView, build,
     },
 };
 use crate::{
@@ -54,7 +54,11 @@ impl Control {
             services: state.services.len(),
             routes: state.routes.len(),
             failure: self.failure().cloned(),
-            confirm_by: self.saved.pending.as_ref().map(|pending| pending.until),
+            confirm: self.saved.pending.as_ref().map(|pending| ConfirmView {
+                by: pending.until,
+                left: pending.until.saturating_sub(self.now().as_secs()),
+                back_to: pending.back_to,
+            }),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         Context, openapi as description,
         request::Request,
         route::Reply,
-        wire::{AddressStatus, FilterStatus, ListenerStatus, StatusReply},
+        wire::{AddressStatus, ConfirmStatus, FilterStatus, ListenerStatus, StatusReply},
     },
     base::Refusal,
     observe::address::AddressState,
@@ -70,6 +70,11 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
         certificates: control.certificates,
         services: control.services,
         routes: control.routes,
+        confirm: control.confirm.map(|confirm| ConfirmStatus {
+            by: confirm.by,
+            left: confirm.left,
+            back_to: confirm.back_to,
+        }),
         warnings,
     })
 }

@@ -1,7 +1,5 @@
 //! `/v1/apply`, `/v1/confirm`, `/v1/diff`, `/v1/export`, `/v1/history`, `/v1/rollback`: the configuration as a whole.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json as value};
 
 use super::{changed, json, plain};
@@ -9,24 +7,11 @@ use crate::{
     api::{Context, nft, request::Request, route::Reply, wire::RollbackRequest},
     base::Refusal,
     control::{Document, Edit},
-    resource::duration,
 };
-
-/// Longest time that an applied file may wait for its confirmation.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 pub(in crate::api) fn apply(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let document = Document::parse(request.text()?)?;
-    let confirm = request.query.value("confirm").map(duration::parse).transpose()?;
-    if let Some(confirm) = confirm
-        && !(Duration::from_secs(1)..=LONGEST_WAIT).contains(&confirm)
-    {
-        return Err(Refusal::new("limit", "the time to confirm is out of range")
-            .field("confirm", duration::text(confirm))
-            .limit("1s to 24h")
-            .remedy("give it time enough to look, for example 30s"));
-    }
-    let outcome = context.edit_unless_undone(request, Edit::Apply(Box::new(document)), confirm)?;
+    let outcome = context.edit(request, Edit::Apply(Box::new(document)))?;
     let dry_run = request.dry_run()?;
     let mut more = Map::new();
     if !outcome.tokens.is_empty() && !dry_run {

@@ -128,7 +128,7 @@ fn a_service_shows_its_token_once() {
     daemon.send(Call::post(&["listeners", "edge", "open"]));
     let service = json!({"name": "chat", "instances": "127.0.0.1:9000", "body_limit": "1MiB"});
     let add = Call::post(&["services"]).json(&service);
-    assert!(daemon.send(add.clone().dry_run(true)).get("token").is_none());
+    assert!(daemon.send(add.clone().query("dry_run", true)).get("token").is_none());
     let added = daemon.send(add);
     assert_eq!((&added["name"], &added["changed"]), (&json!("chat"), &json!(true)));
     assert!(
@@ -178,7 +178,7 @@ fn a_dry_run_changes_nothing() {
         Call::delete(&["listeners", "edge"]),
         Call::post(&["apply"]).toml(toml),
     ] {
-        let reply = daemon.send(call.dry_run(true));
+        let reply = daemon.send(call.query("dry_run", true));
         assert_eq!((&reply["changed"], &reply["dry_run"]), (&json!(true), &json!(true)), "{reply}");
         assert!(!reply["changes"].as_array().unwrap().is_empty());
         assert_eq!(whole(&daemon), before);

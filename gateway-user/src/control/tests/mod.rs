@@ -241,13 +241,29 @@ fn an_unconfirmed_change_is_undone_and_a_confirmed_one_stays() {
     let deadline = world.control.next_deadline().unwrap();
     world.control.tick(deadline).unwrap();
     assert!(world.control.listener("local").unwrap().open);
-    assert_eq!(world.control.status().confirm_by, None);
+    assert_eq!(world.control.status().confirm, None);
 
     world.control.edit(Edit::ListenerClose { listener: n("local") }, options).unwrap();
     world.control.confirm().unwrap();
     assert_eq!(world.control.next_deadline(), None);
     assert!(!world.control.listener("local").unwrap().open);
     assert_eq!(world.control.confirm().unwrap_err().code, "not_found");
+}
+
+#[test]
+fn a_change_that_nobody_confirmed_is_undone_at_the_start_and_never_live_again() {
+    let mut world = World::new(FirstStart::Local);
+    let before = world.control.generation();
+    let options = Options { confirm: Some(Duration::from_secs(30)), ..Options::default() };
+    let outcome = world.control.edit(Edit::ListenerClose { listener: n("local") }, options).unwrap();
+    let waiting = world.control.status().confirm.unwrap();
+    assert_eq!((outcome.confirm_by, waiting.back_to), (Some(waiting.by), before));
+    assert!((29..=30).contains(&waiting.left), "{waiting:?}");
+    world.reopen_at(|| crate::base::clock::unix() + Duration::from_secs(60));
+    assert!(world.control.listener("local").unwrap().open);
+    assert_eq!(world.enforcer("filter").calls, ["stage", "commit"], "the closed listener was live first");
+    assert!(world.live("filter").listeners[0].open);
+    assert_eq!(world.control.status().confirm, None);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    base::{Generation, Name, Refusal, Site},
+    base::{Generation, Name, Refusal, Site, clock},
     control::{Config, Control, Edit, FirstStart, Options, Outcome},
     resource::{
         Allowlist, Certificate, Domain, Exposure, Listener, Route, Service, WeightedService,
@@ -96,12 +97,17 @@ impl World {
 
     /// Ends the daemon and starts it anew, with enforcers that know nothing.
     pub(crate) fn reopen(&mut self) {
+        self.reopen_at(clock::unix);
+    }
+
+    /// As [`Self::reopen`], at another time.
+    pub(crate) fn reopen_at(&mut self, now: fn() -> Duration) {
         let spare = tempfile::tempdir().unwrap();
         let empty = Control::open(config(spare.path().join("state"), FirstStart::Empty), Vec::new()).unwrap();
         drop(std::mem::replace(&mut self.control, empty));
         self.enforcers = vec![("filter", Rc::default()), ("proxy", Rc::default())];
         self.control =
-            Control::open(config(self.state(), FirstStart::Empty), handles(&self.enforcers)).unwrap();
+            Control::open_at(config(self.state(), FirstStart::Empty), handles(&self.enforcers), now).unwrap();
     }
 
     pub(crate) fn enforcer(&self, name: &str) -> RefMut<'_, Enforcer> {

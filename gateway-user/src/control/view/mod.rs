@@ -165,9 +165,20 @@ pub struct StatusView {
     /// Why the generation could not be published at start; absent when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Refusal>,
-    /// A change that is undone unless it is confirmed by this time (seconds since the Unix epoch).
+    /// A change that waits for its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub confirm_by: Option<u64>,
+    pub confirm: Option<ConfirmView>,
+}
+
+/// A change that is undone unless it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfirmView {
+    /// When it is undone, seconds since the Unix epoch.
+    pub by: u64,
+    /// Seconds that are left.
+    pub left: u64,
+    /// The generation whose configuration comes back then.
+    pub back_to: Generation,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
