@@ -3,7 +3,7 @@
 /// Listener counter ids; 0 counts verdicts that belong to no listener.
 pub const MAX_LISTENERS: u32 = 512;
 /// Reason slots per listener.
-pub const REASONS: usize = 16;
+pub const REASONS: usize = 32;
 /// Entry positions per listener: 15 allowed ones, as many draining, and two to spare.
 pub const ENTRY_COUNTERS: u32 = 32;
 
@@ -28,6 +28,13 @@ pub const SAMPLE_FLOOD: u32 = 1023;
 #[must_use]
 pub const fn verdict_index(listener: u32, reason: crate::reason::Reason) -> u32 {
     listener * REASONS as u32 + reason as u32
+}
+
+/// The listener and the number of the reason that a counter's index stands for.
+#[inline(always)]
+#[must_use]
+pub const fn counted_at(index: u32) -> (u32, u8) {
+    (index / REASONS as u32, (index % REASONS as u32) as u8)
 }
 
 /// Index of the counter of entry `id` at `listener`.

@@ -7,10 +7,13 @@
 //! stay in registers.
 
 use crate::{
+    counters::counted_at,
     family::Comparable,
     packet::{Family, Kind, MAX_TAGS, Packet, halves},
     reason::Reason,
-    table::{CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ECHO_ALL, SLOT_OPEN, SLOT_SILENT, Slot},
+    table::{
+        CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ECHO_ALL, SLOT_OPEN, SLOT_SILENT, Slot, place,
+    },
 };
 
 /// The tables of one generation.
@@ -63,6 +66,13 @@ impl Verdict {
             None => Reason::TableMissing,
         };
         Self { reason, listener: (word >> 32) as u32, entry: (word >> 8) as u8 }
+    }
+
+    /// A segment whose source is in no bucket of `slot`.
+    #[inline(always)]
+    pub const fn refused(slot: &Slot) -> Self {
+        let (listener, reason) = counted_at(slot.refused);
+        Self::from_word((listener as u64) << 32 | (Self::NO_ENTRY as u64) << 8 | reason as u64)
     }
 
     /// Counter position of the allowlist entry that matched.
@@ -141,29 +151,45 @@ pub fn decide<T: Tables>(tables: &T, interface: u32, packet: &Packet) -> Verdict
     }
 }
 
-/// Decides about a TCP segment that is no fragment and has at most [`MAX_TAGS`] tags: what [`decide`] does for such a
-/// packet, in a form that reads of the frame no more than it must. `word` is the port's; source and flags are asked
-/// for when the listener is found.
-///
-/// `None`: the port's endpoints are in the endpoint table, and [`decide`] has to look.
+/// What is done about a segment; a trait instead of a returned enum, so that each outcome has a way of its own in the
+/// program, and the most frequent one of a flood the shortest.
+pub trait Outcome {
+    type Done;
+    /// The source is in no bucket of the listener: [`Verdict::refused`].
+    fn refused(self, slot: &Slot) -> Self::Done;
+    fn judged(self, verdict: Verdict) -> Self::Done;
+    /// The packet must be judged by [`decide`].
+    fn general(self) -> Self::Done;
+}
+
+/// Decides about a TCP segment that is no fragment and has no tags: what [`decide`] does for such a packet, in a form
+/// that reads of the frame no more than it must. `word` is the port's; source and flags are asked for when the listener
+/// is found.
 #[inline(always)]
-pub fn decide_segment<T: Tables, A: Comparable>(
+pub fn decide_segment<T: Tables, A: Comparable, O: Outcome>(
     tables: &T,
     interface: u32,
     word: u32,
-    vlan: u16,
     destination: A,
     source: impl FnOnce() -> A,
     syn: impl FnOnce() -> bool,
-) -> Option<Verdict> {
+    outcome: O,
+) -> O::Done {
     if word == HASHED {
-        return None;
+        return outcome.general();
     }
-    let found = follow(tables, interface, vlan, destination, word);
-    Some(match found.here {
-        Some(slot) => judge_segment(slot, source(), syn),
+    let found = follow(tables, interface, 0, destination, word);
+    let verdict = match found.here {
+        Some(slot) => {
+            let source = source();
+            if !source.is_near(slot) {
+                return outcome.refused(slot);
+            }
+            judge_near(slot, source, syn)
+        }
         None => found.verdict(Kind::Tcp),
-    })
+    };
+    outcome.judged(verdict)
 }
 
 #[inline(always)]
@@ -216,15 +242,14 @@ fn follow<T: Tables, A: Comparable>(
     let mut elsewhere = NOBODY;
     for _ in 0..CHAIN_MAX {
         let Some(slot) = tables.slot(number) else { return Found::elsewhere(MISSING) };
-        let exact = slot.flags & A::ADDRESS != 0 && destination.is_at(slot);
-        let here = slot.ifindex == interface && (slot.vlan == 0 || slot.vlan == vlan as u32);
-        if here {
-            if exact || slot.flags & A::ANY != 0 {
+        if destination.is_at(slot) {
+            if slot.place == place(interface, 0) || vlan != 0 && slot.place == place(interface, vlan) {
                 return Found::here(Some(slot));
             }
-        } else if exact && elsewhere == NOBODY {
-            // A wildcard listener of this interface may still take it, as the kernel's socket lookup does.
-            elsewhere = slot.listener;
+            if A::is_exact(slot) && elsewhere == NOBODY {
+                // A wildcard listener of this interface may still take it, as the kernel's socket lookup does.
+                elsewhere = slot.listener;
+            }
         }
         number = slot.next;
         if number == 0 {
@@ -273,6 +298,12 @@ fn marker<'t, T: Tables>(tables: &'t T, packet: &Packet, port: u16) -> Found<'t>
 /// A TCP segment to an endpoint of a listener.
 #[inline(always)]
 fn judge_segment<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool) -> Verdict {
+    if source.is_near(slot) { judge_near(slot, source, syn) } else { Verdict::refused(slot) }
+}
+
+/// A TCP segment from a source in whose bucket an entry lies.
+#[inline(always)]
+fn judge_near<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool) -> Verdict {
     if slot.flags & (SLOT_SILENT | SLOT_OPEN) != SLOT_OPEN {
         let silent = slot.flags & SLOT_SILENT != 0;
         return Verdict::new(if silent { Reason::Silent } else { Reason::Closed }, slot.listener);

@@ -2,18 +2,17 @@
 
 use crate::{
     decide::Verdict,
-    table::{SLOT_ADDR4, SLOT_ADDR6, SLOT_ANY4, SLOT_ANY6, SLOT_ENTRIES, SLOT_INLINE, Slot},
+    table::{SLOT_ENTRIES, SLOT_INLINE, Slot},
 };
 
 /// An address as it came off the wire: `u32` for IPv4, its two halves for IPv6.
 pub trait Comparable: Copy {
-    /// [`Slot::flags`]: the slot has an address of this family.
-    const ADDRESS: u32;
-    /// [`Slot::flags`]: the slot stands for every address of this family.
-    const ANY: u32;
-
-    /// Whether this is the slot's address, if it has one of this family.
+    /// Whether the slot has this address, or stands for every address of the family.
     fn is_at(self, slot: &Slot) -> bool;
+    /// Whether the slot names one address of this family, if it has any.
+    fn is_exact(slot: &Slot) -> bool;
+    /// Whether an entry lies in this source's bucket.
+    fn is_near(self, slot: &Slot) -> bool;
     /// The id of the first entry that holds this address, or [`Verdict::NO_ENTRY`]. Entries are ordered, so the first
     /// is the one that counts.
     fn entry(self, slot: &Slot) -> u8;
@@ -30,19 +29,23 @@ macro_rules! inline_places {
 const _: () = assert!(SLOT_INLINE == 15);
 
 impl Comparable for u32 {
-    const ADDRESS: u32 = SLOT_ADDR4;
-    const ANY: u32 = SLOT_ANY4;
-
     #[inline(always)]
     fn is_at(self, slot: &Slot) -> bool {
-        slot.addr4 == self
+        self & slot.mask4 == slot.addr4
+    }
+
+    #[inline(always)]
+    fn is_exact(slot: &Slot) -> bool {
+        slot.mask4 != 0
+    }
+
+    #[inline(always)]
+    fn is_near(self, slot: &Slot) -> bool {
+        has(&slot.buckets4, u64::from(self.to_be() >> (slot.shift4 & 31)))
     }
 
     #[inline(always)]
     fn entry(self, slot: &Slot) -> u8 {
-        if !has(&slot.buckets4, u64::from(self.to_be() >> (slot.shift4 & 31))) {
-            return Verdict::NO_ENTRY;
-        }
         macro_rules! compare {
             ($($place:literal)*) => {$(
                 let entry = &slot.entries4[$place];
@@ -66,20 +69,24 @@ impl Comparable for u32 {
 }
 
 impl Comparable for [u64; 2] {
-    const ADDRESS: u32 = SLOT_ADDR6;
-    const ANY: u32 = SLOT_ANY6;
-
     #[inline(always)]
     fn is_at(self, slot: &Slot) -> bool {
-        slot.addr6[0] == self[0] && slot.addr6[1] == self[1]
+        self[0] & slot.mask6 == slot.addr6[0] && self[1] & slot.mask6 == slot.addr6[1]
+    }
+
+    #[inline(always)]
+    fn is_exact(slot: &Slot) -> bool {
+        slot.mask6 != 0
+    }
+
+    #[inline(always)]
+    fn is_near(self, slot: &Slot) -> bool {
+        has(&slot.buckets6, self[0].to_be() >> (slot.shift6 & 63))
     }
 
     #[inline(always)]
     fn entry(self, slot: &Slot) -> u8 {
         let [first, second] = self;
-        if !has(&slot.buckets6, first.to_be() >> (slot.shift6 & 63)) {
-            return Verdict::NO_ENTRY;
-        }
         macro_rules! compare {
             ($($place:literal)*) => {$(
                 let entry = &slot.entries6[$place];

@@ -8,32 +8,35 @@ use crate::{
     reason::Reason,
     table::{
         BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, Entry4, Entry6, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ADDR4, SLOT_ADDR6, SLOT_ANY4, SLOT_ANY6, SLOT_ECHO_ALL,
-        SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
+        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
     },
 };
 
 /// Counts changes of meaning that leave every size, offset and constant as it was.
-const MEANING: u64 = 1;
+const MEANING: u64 = 2;
 
 /// The layout of every type and constant that the daemon and a loaded program must agree on. Maps are pinned under it
 /// and shared only between programs of the same layout.
 pub const LAYOUT_HASH: u64 = hash(&[
     MEANING,
     size_of::<Slot>() as u64,
-    offset_of!(Slot, addr6) as u64,
+    offset_of!(Slot, place) as u64,
     offset_of!(Slot, addr4) as u64,
-    offset_of!(Slot, flags) as u64,
-    offset_of!(Slot, ifindex) as u64,
-    offset_of!(Slot, vlan) as u64,
+    offset_of!(Slot, mask4) as u64,
     offset_of!(Slot, next) as u64,
+    offset_of!(Slot, refused) as u64,
+    offset_of!(Slot, shift4) as u64,
+    offset_of!(Slot, flags) as u64,
+    offset_of!(Slot, buckets4) as u64,
+    offset_of!(Slot, addr6) as u64,
+    offset_of!(Slot, mask6) as u64,
+    offset_of!(Slot, shift6) as u64,
     offset_of!(Slot, listener) as u64,
+    offset_of!(Slot, buckets6) as u64,
     offset_of!(Slot, count4) as u64,
     offset_of!(Slot, count6) as u64,
-    offset_of!(Slot, shift4) as u64,
-    offset_of!(Slot, shift6) as u64,
-    offset_of!(Slot, buckets4) as u64,
-    offset_of!(Slot, buckets6) as u64,
+    offset_of!(Slot, list4) as u64,
+    offset_of!(Slot, list6) as u64,
     offset_of!(Slot, ids4) as u64,
     offset_of!(Slot, ids6) as u64,
     offset_of!(Slot, entries4) as u64,
@@ -64,10 +67,6 @@ pub const LAYOUT_HASH: u64 = hash(&[
     PORT_BANK as u64,
     HASHED as u64,
     SLOT_OPEN as u64,
-    SLOT_ANY4 as u64,
-    SLOT_ANY6 as u64,
-    SLOT_ADDR4 as u64,
-    SLOT_ADDR6 as u64,
     SLOT_ECHO_ALL as u64,
     SLOT_SILENT as u64,
     ENTRY_DRAINING as u64,
@@ -90,7 +89,8 @@ const fn hash(mut words: &[u64]) -> u64 {
 const _: () = {
     // Sum of the fields == size of the type: there is no padding.
     let entries = SLOT_ENTRIES * (size_of::<Entry4>() + size_of::<Entry6>());
-    assert!(size_of::<Slot>() == 16 + 10 * 4 + 2 * 32 + 2 * 32 + entries);
+    assert!(size_of::<Slot>() == 64 + 64 + 16 + 2 * 32 + entries);
+    assert!(offset_of!(Slot, addr6) == 64);
     assert!(size_of::<EndpointKey>() == 32);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<DropEvent>() == 64);

@@ -43,18 +43,10 @@ pub const HASHED: u32 = u32::MAX;
 
 /// [`Slot::flags`]: the listener is open; without it everything but echo is dropped.
 pub const SLOT_OPEN: u32 = 1 << 0;
-/// [`Slot::flags`]: any IPv4 address of the interface.
-pub const SLOT_ANY4: u32 = 1 << 1;
-/// [`Slot::flags`]: any IPv6 address of the interface.
-pub const SLOT_ANY6: u32 = 1 << 2;
-/// [`Slot::flags`]: `addr4` is set.
-pub const SLOT_ADDR4: u32 = 1 << 3;
-/// [`Slot::flags`]: `addr6` is set.
-pub const SLOT_ADDR6: u32 = 1 << 4;
 /// [`Slot::flags`]: echo to this endpoint is answered to everybody (a public endpoint).
-pub const SLOT_ECHO_ALL: u32 = 1 << 5;
+pub const SLOT_ECHO_ALL: u32 = 1 << 1;
 /// [`Slot::flags`]: the endpoint is silent to everything.
-pub const SLOT_SILENT: u32 = 1 << 6;
+pub const SLOT_SILENT: u32 = 1 << 2;
 
 /// Bit of an entry's id byte: the entry is being drained (a SYN is dropped, other segments pass).
 pub const ENTRY_DRAINING: u8 = 1 << 7;
@@ -89,32 +81,43 @@ impl Entry6 {
 ///
 /// A bucket is the eight bits of a source that end where the shortest prefix of the list ends; every prefix lies in one
 /// bucket, or in several when it is shorter than eight bits. A source whose bucket is empty is on no list, which one
-/// load tells before any entry is compared: almost every source of a flood.
+/// load tells before any entry is compared: almost every source of a flood. Such a segment is counted at
+/// [`Slot::refused`] without another look at the slot, so a listener that refuses everybody has no buckets.
 ///
 /// Order of entries: allowed ones first, longest prefix first, then draining ones, longest prefix first. So a source
 /// that another entry still allows is never treated as draining, and counters go to the most specific entry.
+///
+/// What an IPv4 segment needs comes first: 64 bytes, in one line of the cache where the map is aligned to pages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    pub addr6: [u64; 2],
+    /// Interface and VLAN, see [`place`].
+    pub place: u64,
+    /// The address, and the bits of it that count: all for an address, none for every address of the family.
+    /// `addr4 = 1, mask4 = 0` is no address of the family.
     pub addr4: u32,
-    pub flags: u32,
-    /// The interface that the program is attached to (a bond for its members).
-    pub ifindex: u32,
-    /// 0: untagged or any tags; else the outer tag's VLAN id, in host order.
-    pub vlan: u32,
+    pub mask4: u32,
     /// Next slot of this port's chain, 0 at the end.
     pub next: u32,
-    /// The listener's stable counter id, 1 … `MAX_LISTENERS - 1`.
-    pub listener: u32,
-    pub count4: u32,
-    pub count6: u32,
+    /// Index of the counter of a segment that is refused ([`crate::counters::verdict_index`]).
+    pub refused: u32,
     /// How far a source (IPv6: its first half) in host order is shifted to the right to get its bucket.
     pub shift4: u32,
-    pub shift6: u32,
+    pub flags: u32,
     /// One bit per bucket that an entry lies in.
     pub buckets4: [u64; 4],
+    /// As `addr4` and `mask4`; the mask is that of each half.
+    pub addr6: [u64; 2],
+    pub mask6: u64,
+    pub shift6: u32,
+    /// The listener's stable counter id, 1 … `MAX_LISTENERS - 1`.
+    pub listener: u32,
     pub buckets6: [u64; 4],
+    pub count4: u32,
+    pub count6: u32,
+    /// The listener's large list of each family, 0 for none.
+    pub list4: u32,
+    pub list6: u32,
     /// Entry ids (stable counter positions, `< ENTRY_COUNTERS`) with [`ENTRY_DRAINING`].
     pub ids4: [u8; 32],
     pub ids6: [u8; 32],
@@ -122,22 +125,34 @@ pub struct Slot {
     pub entries6: [Entry6; SLOT_ENTRIES],
 }
 
+/// [`Slot::place`] of an interface (the one that the program is attached to: a bond for its members) and a VLAN, 0 for
+/// untagged or any tags.
+#[inline(always)]
+#[must_use]
+pub const fn place(interface: u32, vlan: u16) -> u64 {
+    interface as u64 | (vlan as u64) << 32
+}
+
 impl Slot {
     /// A slot that matches nothing.
     pub const EMPTY: Self = Self {
-        addr6: [0; 2],
-        addr4: 0,
-        flags: 0,
-        ifindex: 0,
-        vlan: 0,
+        place: 0,
+        addr4: 1,
+        mask4: 0,
         next: 0,
+        refused: 0,
+        shift4: 24,
+        flags: 0,
+        buckets4: [0; 4],
+        addr6: [1; 2],
+        mask6: 0,
+        shift6: 56,
         listener: 0,
+        buckets6: [0; 4],
         count4: 0,
         count6: 0,
-        shift4: 24,
-        shift6: 56,
-        buckets4: [0; 4],
-        buckets6: [0; 4],
+        list4: 0,
+        list6: 0,
         ids4: [0; 32],
         ids6: [0; 32],
         entries4: [Entry4::NONE; SLOT_ENTRIES],

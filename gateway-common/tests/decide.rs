@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use gateway_common::{
-    decide::{Tables, Verdict, decide, decide_segment},
+    counters::verdict_index,
+    decide::{Outcome, Tables, Verdict, decide, decide_segment},
     packet::{Family, Kind, Packet},
     reason::Reason,
     table::{
-        ENTRY_DRAINING, EndpointKey, Entry4, HASHED, SLOT_ADDR4, SLOT_ANY4, SLOT_ECHO_ALL, SLOT_OPEN,
-        SLOT_SILENT, Slot,
+        ENTRY_DRAINING, EndpointKey, Entry4, HASHED, SLOT_ECHO_ALL, SLOT_OPEN, SLOT_SILENT, Slot, place,
     },
 };
 
@@ -53,10 +53,12 @@ impl Tables for Written {
 /// An open slot at [`HOST`] of [`WAN`] that allows 192.0.2.0/24.
 fn slot() -> Slot {
     let mut slot = Slot {
-        flags: SLOT_OPEN | SLOT_ADDR4,
+        flags: SLOT_OPEN,
         addr4: HOST,
-        ifindex: WAN,
+        mask4: u32::MAX,
+        place: place(WAN, 0),
         listener: 3,
+        refused: verdict_index(3, Reason::NotAllowed),
         count4: 1,
         buckets4: [u64::MAX; 4],
         ..Slot::EMPTY
@@ -89,9 +91,28 @@ fn packet(source: u32, kind: Kind) -> Packet {
     }
 }
 
+/// Takes the verdict as it is; `None`: the general way has to look.
+struct Taken;
+
+impl Outcome for Taken {
+    type Done = Option<Verdict>;
+
+    fn refused(self, slot: &Slot) -> Option<Verdict> {
+        Some(Verdict::refused(slot))
+    }
+
+    fn judged(self, verdict: Verdict) -> Option<Verdict> {
+        Some(verdict)
+    }
+
+    fn general(self) -> Option<Verdict> {
+        None
+    }
+}
+
 fn verdict(tables: &Written, packet: &Packet) -> (Reason, u32, Option<u8>) {
     let verdict = decide(tables, WAN, packet);
-    if packet.kind == Kind::Tcp && packet.tags <= 2 && packet.family == Family::V4 {
+    if packet.kind == Kind::Tcp && packet.tags == 0 && packet.family == Family::V4 {
         // The short way decides alike, or leaves it to the general one.
         let word = tables.port(packet.port).unwrap_or(0);
         if word != 0 {
@@ -99,10 +120,10 @@ fn verdict(tables: &Written, packet: &Packet) -> (Reason, u32, Option<u8>) {
                 tables,
                 WAN,
                 word,
-                packet.vlan,
                 packet.destination[0],
                 || packet.source[0],
                 || packet.syn,
+                Taken,
             );
             assert!(short.is_none_or(|short| short == verdict), "{short:?}");
         }
@@ -143,7 +164,7 @@ fn state_comes_before_the_list() {
         (SLOT_OPEN | SLOT_SILENT, Reason::Silent),
         (SLOT_SILENT, Reason::Silent),
     ] {
-        let tables = chain(&[Slot { flags: flags | SLOT_ADDR4, ..slot() }]);
+        let tables = chain(&[Slot { flags, ..slot() }]);
         assert_eq!(verdict(&tables, &packet(LISTED, Kind::Tcp)), (reason, 3, None), "{flags:#x}");
     }
 }
@@ -160,16 +181,19 @@ fn a_draining_entry_keeps_flows() {
 
 #[test]
 fn the_first_endpoint_of_the_chain_that_is_here_counts() {
-    let any = Slot { flags: SLOT_OPEN | SLOT_ANY4, addr4: 0, listener: 4, ..slot() };
-    let lan = Slot { ifindex: LAN, listener: 5, ..slot() };
-    let tagged = Slot { vlan: 9, listener: 6, ..slot() };
+    let any = Slot { addr4: 0, mask4: 0, listener: 4, ..slot() };
+    let lan = Slot { place: place(LAN, 0), listener: 5, ..slot() };
+    let tagged = Slot { place: place(WAN, 9), listener: 6, ..slot() };
     let here = packet(LISTED, Kind::Tcp);
     assert_eq!(verdict(&chain(&[slot(), any]), &here).1, 3);
     // Another interface's endpoint is remembered, but a wildcard of this one takes the packet.
     assert_eq!(verdict(&chain(&[lan, any]), &here), (Reason::Allowed, 4, Some(11)));
     assert_eq!(verdict(&chain(&[lan]), &here), (Reason::WrongInterface, 5, None));
     assert_eq!(verdict(&chain(&[lan, tagged]), &here), (Reason::WrongInterface, 5, None));
-    assert_eq!(verdict(&chain(&[Slot { ifindex: LAN, ..any }]), &here), (Reason::NotListener, 0, None));
+    assert_eq!(
+        verdict(&chain(&[Slot { place: place(LAN, 0), ..any }]), &here),
+        (Reason::NotListener, 0, None)
+    );
     let on_vlan = Packet { vlan: 9, tags: 1, ..here };
     assert_eq!(verdict(&chain(&[tagged, slot()]), &on_vlan).1, 6);
     assert_eq!(verdict(&chain(&[tagged, slot()]), &here).1, 3);

@@ -1,6 +1,10 @@
 //! The verdict alone: what `gateway explain` asks, over the live tables, without a counter, an event or a budget.
 
-use gateway_common::explain;
+use gateway_common::{
+    decide::{Outcome, Verdict},
+    explain,
+    table::Slot,
+};
 
 use crate::{
     filter,
@@ -10,9 +14,27 @@ use crate::{
 /// The verdict about a frame as the number that the entry point returns.
 #[inline(always)]
 pub(crate) fn answer(frame: &Linear) -> u32 {
-    let verdict = match filter::judge_usual(frame) {
-        Some(verdict) => verdict,
-        None => frame.judge(),
-    };
-    explain::answer(verdict)
+    explain::answer(filter::judge_usual(frame, Explain(frame)))
+}
+
+/// Takes the verdict as it is.
+struct Explain<'f>(&'f Linear);
+
+impl Outcome for Explain<'_> {
+    type Done = Verdict;
+
+    #[inline(always)]
+    fn refused(self, slot: &Slot) -> Verdict {
+        Verdict::refused(slot)
+    }
+
+    #[inline(always)]
+    fn judged(self, verdict: Verdict) -> Verdict {
+        verdict
+    }
+
+    #[inline(always)]
+    fn general(self) -> Verdict {
+        self.0.judge()
+    }
 }

@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "a hash map's values may be replaced while they are looked at")]
 
 use gateway_common::{
-    decide::{Tables, Verdict, decide, decide_segment},
+    decide::{Outcome, Tables, Verdict, decide, decide_segment},
     packet::halves,
     table::{EndpointKey, PORT_GENERATION, Slot},
 };
@@ -45,56 +45,56 @@ pub(crate) fn judge<F: Frame>(frame: &F) -> Verdict {
     }
 }
 
-/// The verdict about a frame, if it has the usual shape. `None`: [`judge`] has to look.
+/// Judges a frame, if it has the usual shape; else [`judge`] has to look.
 #[inline(always)]
-pub(crate) fn judge_usual(frame: &Linear) -> Option<Verdict> {
-    let head = frame.head::<SEGMENT4>()?;
+pub(crate) fn judge_usual<O: Outcome>(frame: &Linear, outcome: O) -> O::Done {
+    let Some(head) = frame.head::<SEGMENT4>() else { return outcome.general() };
     match head.half::<12>() {
-        IPV4 => segment4(&head),
-        IPV6 => segment6(frame, &head),
-        _ => None,
+        IPV4 => segment4(&head, outcome),
+        IPV6 => segment6(frame, &head, outcome),
+        _ => outcome.general(),
     }
 }
 
 #[inline(always)]
-fn segment4(head: &Head<SEGMENT4>) -> Option<Verdict> {
+fn segment4<O: Outcome>(head: &Head<SEGMENT4>, outcome: O) -> O::Done {
     match head.byte::<23>() {
         TCP => {}
-        ICMP => return None,
+        ICMP => return outcome.general(),
         // Whatever its header says else: neither TCP nor echo is none of the filter's business.
-        _ => return Some(Verdict::NOT_LISTENER),
+        _ => return outcome.judged(Verdict::NOT_LISTENER),
     }
     if head.byte::<14>() != 0x45 || head.half::<20>() & FRAGMENT != 0 {
-        return None;
+        return outcome.general();
     }
-    let Some(live) = Live::tables() else { return Some(Verdict::NOT_LISTENER) };
+    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
     let word = live.port(u16::from_be(head.half::<36>())).unwrap_or(0);
     if word == 0 {
-        return Some(Verdict::NOT_LISTENER);
+        return outcome.judged(Verdict::NOT_LISTENER);
     }
-    let source = || head.word::<26>();
-    decide_segment(&live, INTERFACE.load(), word, 0, head.word::<30>(), source, || is_syn(head.byte::<47>()))
+    let (destination, source) = (head.word::<30>(), || head.word::<26>());
+    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<47>()), outcome)
 }
 
 #[inline(always)]
-fn segment6(frame: &Linear, head: &Head<SEGMENT4>) -> Option<Verdict> {
+fn segment6<O: Outcome>(frame: &Linear, head: &Head<SEGMENT4>, outcome: O) -> O::Done {
     match head.byte::<20>() {
         TCP => {}
-        UDP => return Some(Verdict::NOT_LISTENER),
-        _ => return None,
+        UDP => return outcome.judged(Verdict::NOT_LISTENER),
+        _ => return outcome.general(),
     }
-    let head = frame.head::<SEGMENT6>()?;
+    let Some(head) = frame.head::<SEGMENT6>() else { return outcome.general() };
     if head.byte::<14>() >> 4 != 6 {
-        return None;
+        return outcome.general();
     }
-    let Some(live) = Live::tables() else { return Some(Verdict::NOT_LISTENER) };
+    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
     let word = live.port(u16::from_be(head.half::<56>())).unwrap_or(0);
     if word == 0 {
-        return Some(Verdict::NOT_LISTENER);
+        return outcome.judged(Verdict::NOT_LISTENER);
     }
     let destination = halves(&[head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()]);
     let source = || halves(&[head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()]);
-    decide_segment(&live, INTERFACE.load(), word, 0, destination, source, || is_syn(head.byte::<67>()))
+    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<67>()), outcome)
 }
 
 #[inline(always)]

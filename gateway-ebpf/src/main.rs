@@ -31,7 +31,7 @@ mod program {
     use crate::{
         explain, filter,
         frame::{Frame, Linear, Whole},
-        report,
+        report::{self, Report},
         tc::Buffer,
     };
 
@@ -56,12 +56,12 @@ mod program {
     #[classifier]
     pub(crate) fn gateway_tc(context: TcContext) -> i32 {
         let buffer = Buffer::new(&context);
-        let usual = if buffer.is_usual() { filter::judge_usual(buffer.linear()) } else { None };
-        let verdict = match usual {
-            Some(verdict) => verdict,
-            None => buffer.judge(),
+        let action = if buffer.is_usual() {
+            filter::judge_usual(buffer.linear(), Report(&buffer))
+        } else {
+            report::report(&buffer, buffer.judge())
         };
-        match report::report(&buffer, verdict) {
+        match action {
             Action::Pass => TC_NEXT,
             Action::Drop => TC_DROP,
         }
@@ -75,11 +75,7 @@ mod program {
 
     #[inline(always)]
     fn run<F: Frame>(frame: &F) -> u32 {
-        let verdict = match filter::judge_usual(frame.linear()) {
-            Some(verdict) => verdict,
-            None => frame.judge(),
-        };
-        enforce(report::report(frame, verdict))
+        enforce(filter::judge_usual(frame.linear(), Report(frame)))
     }
 
     #[inline(always)]

@@ -11,10 +11,11 @@ use aya_ebpf::{
 };
 use gateway_common::{
     counters::{Counter, SAMPLE_FLOOD, entry_index, verdict_index},
-    decide::{Tables, Verdict},
+    decide::{Outcome, Tables, Verdict},
     event::DropEvent,
     packet::Family,
     reason::{Action, Reason},
+    table::Slot,
 };
 
 use crate::{
@@ -22,6 +23,32 @@ use crate::{
     frame::{Frame, Linear, Whole},
     maps::{ENTRIES, EVENTS, INTERFACE, LOST, SAMPLE, VERDICTS},
 };
+
+/// Counts what comes out about a frame, and says what it does to the packet.
+pub(crate) struct Report<'f, F>(pub(crate) &'f F);
+
+impl<F: Frame> Outcome for Report<'_, F> {
+    type Done = Action;
+
+    #[inline(always)]
+    fn refused(self, slot: &Slot) -> Action {
+        let number = count(VERDICTS.get_ptr_mut(slot.refused), self.0.length());
+        if is_sampled(number) {
+            self.0.send(Verdict::refused(slot));
+        }
+        Action::Drop
+    }
+
+    #[inline(always)]
+    fn judged(self, verdict: Verdict) -> Action {
+        report(self.0, verdict)
+    }
+
+    #[inline(always)]
+    fn general(self) -> Action {
+        report(self.0, self.0.judge())
+    }
+}
 
 /// Counts the verdict about `frame` and returns what it does to the packet.
 #[inline(always)]
@@ -37,14 +64,18 @@ pub(crate) fn report<F: Frame>(frame: &F, verdict: Verdict) -> Action {
     match verdict.reason.action() {
         Action::Pass => Action::Pass,
         Action::Drop => {
-            if let Some(mask) = SAMPLE.get(0)
-                && number & u64::from(*mask) == 0
-            {
+            if is_sampled(number) {
                 frame.send(verdict);
             }
             Action::Drop
         }
     }
+}
+
+/// Whether the drop that its counter gave this number is sent.
+#[inline(always)]
+fn is_sampled(number: u64) -> bool {
+    SAMPLE.get(0).is_some_and(|mask| number & u64::from(*mask) == 0)
 }
 
 /// Counts a packet, and says how many there are.

@@ -28,7 +28,10 @@ pub(crate) struct Options {
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+/// Programs of the bench's own object.
 const EMPTY: &str = "empty";
+const READS: &str = "reads";
+const COUNTS: &str = "counts";
 const ENTRY_POINTS: [&str; 2] = ["gateway", "gateway_frags"];
 
 #[derive(Serialize)]
@@ -53,14 +56,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         program(&mut gateway, name)?.load()?;
     }
     let mut bench = EbpfLoader::new().load(&policy::object("gateway-bench")?)?;
-    program(&mut bench, EMPTY)?.load()?;
+    for name in [EMPTY, READS, COUNTS] {
+        program(&mut bench, name)?.load()?;
+    }
 
     let cases = cases();
     let mut samples = Vec::new();
     for round in 0..options.rounds {
         for step in 0..cases.len() {
             let case = &cases[(round + step) % cases.len()];
-            let ebpf = if case.program == EMPTY { &mut bench } else { &mut gateway };
+            let of_bench = [EMPTY, READS, COUNTS].contains(&case.program);
+            let ebpf = if of_bench { &mut bench } else { &mut gateway };
             let nanoseconds = sample(program(ebpf, case.program)?, case, round, options.repeat)?;
             samples.push(Sample { case: case.name.clone(), round, nanoseconds });
         }
@@ -81,12 +87,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Every row of the table; the first is what the others are compared with.
 fn cases() -> Vec<Case> {
-    let mut cases = vec![Case {
-        name: "empty program (XDP_DROP)".to_owned(),
-        program: EMPTY,
-        verdict: XDP_DROP,
-        frame: unlisted_v4,
-    }];
+    let floor =
+        |name: &str, program| Case { name: name.to_owned(), program, verdict: XDP_DROP, frame: unlisted_v4 };
+    let mut cases = vec![
+        floor("empty program (XDP_DROP)", EMPTY),
+        floor("reads the headers, drops", READS),
+        floor("reads the headers, counts, drops", COUNTS),
+    ];
     for program in ENTRY_POINTS {
         let case = |name: &str, verdict, frame| Case {
             name: format!("{name}, `{program}`"),

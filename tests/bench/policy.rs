@@ -13,7 +13,7 @@ use aya::{
 use gateway_common::{
     counters::{Counter, verdict_index},
     reason::Reason,
-    table::{Entry4, Entry6, PORT_GENERATION, PORT_WORDS, SLOT_ADDR4, SLOT_ADDR6, SLOT_OPEN, Slot},
+    table::{Entry4, Entry6, PORT_GENERATION, PORT_WORDS, SLOT_OPEN, Slot, place},
 };
 
 pub(crate) const PORT: u16 = 443;
@@ -39,10 +39,13 @@ pub(crate) fn load(interface: u32) -> anyhow::Result<Ebpf> {
     let bytes = object("gateway-ebpf")?;
     let mut ebpf = EbpfLoader::new().override_global("INTERFACE", &interface, true).load(&bytes)?;
     let mut slot = Slot {
-        flags: SLOT_OPEN | SLOT_ADDR4 | SLOT_ADDR6,
+        flags: SLOT_OPEN,
         addr4: u32::from_ne_bytes(ADDRESS_V4.octets()),
+        mask4: u32::MAX,
         addr6: words(ADDRESS_V6),
-        ifindex: interface,
+        mask6: u64::MAX,
+        place: place(interface, 0),
+        refused: verdict_index(LISTENER, Reason::NotAllowed),
         listener: LISTENER,
         count4: ENTRIES as u32,
         count6: ENTRIES as u32,

@@ -6,13 +6,13 @@ use std::{
 };
 
 use gateway_common::{
-    counters::{ENTRY_COUNTERS, MAX_LISTENERS},
+    counters::{ENTRY_COUNTERS, MAX_LISTENERS, verdict_index},
     decide::{Tables, Verdict, decide},
     packet::{Family, Packet, halves},
+    reason::Reason,
     table::{
-        BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ADDR4, SLOT_ADDR6, SLOT_ANY4, SLOT_ANY6, SLOT_ECHO_ALL,
-        SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
+        self, BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, HASHED, PORT_BANK,
+        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
     },
 };
 use ipnet::IpNet;
@@ -336,19 +336,25 @@ fn check_listeners(plan: &FilterPlan) -> Result<(), Refusal> {
 /// The slot of a place, with no successor.
 fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
     let listener = place.listener;
+    let refusal = match (listener.echo, listener.open) {
+        (Echo::Silent, _) => Reason::Silent,
+        (_, false) => Reason::Closed,
+        (_, true) => Reason::NotAllowed,
+    };
     let mut slot = Slot {
-        flags: flags(place),
-        ifindex: place.attachment.map_or(0, |attachment| attachment.ifindex),
-        vlan: place.attachment.map_or(0, |attachment| u32::from(attachment.vlan)),
+        flags: flags(listener),
+        place: place.attachment.map_or(0, |attachment| table::place(attachment.ifindex, attachment.vlan)),
         listener: u32::from(listener.id),
+        refused: verdict_index(u32::from(listener.id), refusal),
         ..Slot::EMPTY
     };
-    if !place.wildcard {
-        for (family, address) in place.addresses() {
-            match family {
-                Family::V4 => [slot.addr4, ..] = address,
-                Family::V6 => slot.addr6 = halves(&address),
-            }
+    for (family, address) in place.addresses() {
+        // The wildcard's address is 0, and so no bit of it counts.
+        match (family, place.wildcard) {
+            (Family::V4, true) => (slot.addr4, slot.mask4) = (0, 0),
+            (Family::V6, true) => (slot.addr6, slot.mask6) = ([0; 2], 0),
+            (Family::V4, false) => ([slot.addr4, ..], slot.mask4) = (address, u32::MAX),
+            (Family::V6, false) => (slot.addr6, slot.mask6) = (halves(&address), u64::MAX),
         }
     }
     for entry in ordered(&listener.entries) {
@@ -370,6 +376,9 @@ fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
             .limit(format_args!("{SLOT_ENTRIES} entries per address family, draining ones included"))
             .remedy("remove entries, or wait until removed ones have drained"));
         }
+    }
+    if refusal != Reason::NotAllowed {
+        return Ok(slot);
     }
     (slot.shift4, slot.buckets4) = buckets(&networks(&listener.entries, true), 32);
     (slot.shift6, slot.buckets6) = buckets(&networks(&listener.entries, false), 64);
@@ -398,23 +407,13 @@ fn put<E>((entries, entry): (&mut [E], E), (ids, id): (&mut [u8], u8), count: &m
     true
 }
 
-fn flags(place: &Place<'_>) -> u32 {
-    let mut flags = match place.listener.echo {
+fn flags(listener: &FilterListener) -> u32 {
+    let echo = match listener.echo {
         Echo::Everybody => SLOT_ECHO_ALL,
         Echo::Allowlist => 0,
         Echo::Silent => SLOT_SILENT,
     };
-    if place.listener.open {
-        flags |= SLOT_OPEN;
-    }
-    let [v4, v6] = if place.wildcard { [SLOT_ANY4, SLOT_ANY6] } else { [SLOT_ADDR4, SLOT_ADDR6] };
-    if place.v4.is_some() {
-        flags |= v4;
-    }
-    if place.v6.is_some() {
-        flags |= v6;
-    }
-    flags
+    if listener.open { echo | SLOT_OPEN } else { echo }
 }
 
 /// The order in which entries are compared: allowed before draining, longest prefix first.
