@@ -39,6 +39,11 @@ impl Request {
         resource::name("name", self.segment())
     }
 
+    /// The first `{…}` segment as a listener's name, which may be `vpc:NAME`.
+    pub(super) fn listener(&self) -> Result<Name, Refusal> {
+        resource::listener_name("name", self.segment())
+    }
+
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         resource::from_json(&self.body)

@@ -83,6 +83,11 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/listeners/{name}/allow" Write "Replace the allowlist", CHANGE, Some("Cidrs"), "Changed", handler::allow::set;
     DELETE "/v1/listeners/{name}/allow" Write "Stop allowing CIDRs and cut their connections", CHANGE, Some("Cidrs"), "Changed", handler::allow::remove;
 
+    GET "/v1/vpcs" Read "List the private networks", &[], None, "VpcList", handler::vpc::list;
+    POST "/v1/vpcs" Write "Attach a private network; the answer names its endpoint", CHANGE, Some("Vpc"), "VpcAdded", handler::vpc::add;
+    GET "/v1/vpcs/{name}" Read "Show a private network", &[], None, "VpcItem", handler::vpc::show;
+    DELETE "/v1/vpcs/{name}" Write "Detach a private network; its endpoint is silent", CHANGE, None, "Changed", handler::vpc::delete;
+
     GET "/v1/certificates" Read "List the certificates", &[], None, "CertificateList", handler::certificate::list;
     POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "confirm", "replace"], Some("Certificate"), "Changed", handler::certificate::add;
     GET "/v1/certificates/{name}" Read "Show a certificate", &[], None, "CertificateItem", handler::certificate::show;

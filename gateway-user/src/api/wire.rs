@@ -126,6 +126,8 @@ pub struct StatusReply {
     pub addresses: Vec<AddressStatus>,
     pub workers: Vec<WorkerStatus>,
     pub listeners: Vec<ListenerStatus>,
+    /// Number of attached private networks.
+    pub vpcs: usize,
     pub domains: usize,
     pub certificates: usize,
     pub services: usize,

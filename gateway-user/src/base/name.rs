@@ -12,6 +12,9 @@ pub struct Name(Arc<str>);
 /// Longest name in bytes, the limit of a DNS label (RFC 1035 §2.3.4).
 pub const MAX_LENGTH: usize = 63;
 
+/// What the name of a private network's listener begins with.
+const VPC: &str = "vpc:";
+
 /// A text that is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a name: use 1 to 63 characters a-z, 0-9 and `-`, beginning with a letter or a digit")]
@@ -28,6 +31,29 @@ impl Name {
             return Err(InvalidName(text.to_owned()));
         }
         Ok(Self(text.into()))
+    }
+
+    /// The name of a private network's listener: `vpc:NAME`. No other resource can have a name of this form.
+    #[must_use]
+    pub fn of_vpc_listener(vpc: &Self) -> Self {
+        Self(format!("{VPC}{vpc}").into())
+    }
+
+    /// Checks the name of a listener, which may be that of a private network's: `vpc:NAME`.
+    ///
+    /// # Errors
+    /// What is given, or what follows `vpc:`, is not a name.
+    pub fn of_listener(text: &str) -> Result<Self, InvalidName> {
+        match text.strip_prefix(VPC) {
+            Some(vpc) => Self::new(vpc).map(|vpc| Self::of_vpc_listener(&vpc)),
+            None => Self::new(text),
+        }
+    }
+
+    /// The private network whose listener has this name.
+    #[must_use]
+    pub fn vpc(&self) -> Option<&str> {
+        self.0.strip_prefix(VPC)
     }
 
     /// The name as text.
@@ -82,6 +108,19 @@ impl From<Name> for String {
 #[cfg(test)]
 mod tests {
     use super::{MAX_LENGTH, Name};
+
+    #[test]
+    fn the_listener_of_a_private_network_has_a_name_that_nothing_else_can_have() {
+        let listener = Name::of_listener("vpc:s1").unwrap();
+        assert_eq!(listener, Name::of_vpc_listener(&Name::new("s1").unwrap()));
+        assert_eq!((listener.as_str(), listener.vpc()), ("vpc:s1", Some("s1")));
+        assert_eq!(Name::of_listener("edge").unwrap().vpc(), None);
+        for bad in ["vpc:", "vpc:vpc:a", "vpc:A", "public:a"] {
+            assert!(Name::of_listener(bad).is_err(), "{bad}");
+        }
+        assert!(Name::new("vpc:s1").is_err());
+        assert!(serde_json::from_str::<Name>("\"vpc:s1\"").is_err());
+    }
 
     #[test]
     fn takes_exactly_the_documented_alphabet() {

@@ -128,7 +128,7 @@ impl Add {
     }
 }
 
-fn port(body: &mut Object, key: &str, port: Option<u16>, none: bool) {
+pub(super) fn port(body: &mut Object, key: &str, port: Option<u16>, none: bool) {
     if none {
         // The declarative form of "no such port".
         body.set(key, false);

@@ -17,6 +17,7 @@ mod service;
 mod stats;
 mod status;
 mod store;
+mod vpc;
 
 use std::path::PathBuf;
 
@@ -138,6 +139,9 @@ pub enum Remote {
     /// Where clients connect: interface, addresses, ports
     #[command(subcommand)]
     Listener(listener::Verb),
+    /// Private networks and their endpoints
+    #[command(subcommand)]
+    Vpc(vpc::Verb),
     /// Who may connect to a listener
     #[command(subcommand)]
     Allow(allow::Verb),
@@ -233,6 +237,7 @@ impl Remote {
             Self::History(args) => args.run(session),
             Self::Rollback(args) => args.run(session),
             Self::Listener(verb) => verb.run(session),
+            Self::Vpc(verb) => verb.run(session),
             Self::Allow(verb) => verb.run(session),
             Self::Cert(verb) => verb.run(session),
             Self::Domain(verb) => verb.run(session),

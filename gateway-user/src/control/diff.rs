@@ -63,8 +63,9 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
     let mut fields: Fields =
         form.into_iter().filter(|(field, _)| field != "name" && field != "host").collect();
     match kind {
-        Kind::Listener => {
-            let draining = state.listeners.get(name).map(|record| &record.draining);
+        Kind::Listener | Kind::Vpc => {
+            let listener = if kind == Kind::Vpc { format!("vpc:{name}") } else { name.to_owned() };
+            let draining = state.listeners.get(listener.as_str()).map(|record| &record.draining);
             let draining = draining.into_iter().flatten();
             let told = draining.map(|drain| Value::String(format!("{} until {}", drain.cidr, drain.until)));
             fields.insert("draining".to_owned(), Value::Array(told.collect()));

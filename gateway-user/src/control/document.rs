@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::Refusal,
-    resource::{Certificate, Domain, Gateway, Listener, Route, Service, from_toml},
+    resource::{Certificate, Domain, Gateway, Listener, Route, Service, Vpc, from_toml},
 };
 
-/// A whole configuration: `[[listener]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`.
+/// A whole configuration: `[[listener]]`, `[[vpc]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -15,6 +15,8 @@ pub struct Document {
     pub gateway: Vec<Gateway>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listener: Vec<Listener>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vpc: Vec<Vpc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificate: Vec<Certificate>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Change, Document};
 use crate::{
     base::{Generation, Name},
-    resource::{Allowlist, Certificate, Domain, Host, Listener, Route, Secret, Service, ServicePatch},
+    resource::{Allowlist, Certificate, Domain, Host, Listener, Route, Secret, Service, ServicePatch, Vpc},
 };
 
 /// One change of the configuration.
@@ -23,6 +23,10 @@ pub enum Edit {
     },
     ListenerDelete {
         listener: Name,
+    },
+    VpcAdd(Vpc),
+    VpcDelete {
+        vpc: Name,
     },
     AllowAdd {
         listener: Name,
@@ -85,6 +89,10 @@ pub enum Edit {
     EndDrain {
         drains: Vec<(Name, IpNet)>,
     },
+    /// Forgets the deleted private endpoints whose time is over.
+    EndSilence {
+        now: Duration,
+    },
 }
 
 /// How a change is made.
@@ -137,6 +145,9 @@ impl Edit {
             Self::ListenerOpen { listener } => format!("listener open {listener}"),
             Self::ListenerClose { listener } => format!("listener close {listener}"),
             Self::ListenerDelete { listener } => format!("listener delete {listener}"),
+            Self::VpcAdd(vpc) => format!("vpc add {}", vpc.name),
+            Self::VpcDelete { vpc } => format!("vpc delete {vpc}"),
+            Self::EndSilence { .. } => "deleted private endpoints are forgotten".to_owned(),
             Self::AllowAdd { listener, cidrs } => format!("allow add {listener} {}", some(cidrs)),
             Self::AllowRemove { listener, cidrs, drain } => match drain {
                 None => format!("allow remove {listener} {}", some(cidrs)),

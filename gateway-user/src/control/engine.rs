@@ -117,7 +117,7 @@ impl Control {
     /// # Errors
     /// The change is refused; nothing is different.
     pub fn edit(&mut self, edit: Edit, options: Options) -> Result<Outcome, Refusal> {
-        let undoing = matches!(edit, Edit::Rollback { .. } | Edit::EndDrain { .. });
+        let undoing = matches!(edit, Edit::Rollback { .. } | Edit::EndDrain { .. } | Edit::EndSilence { .. });
         if let Some(pending) = &self.saved.pending
             && !undoing
             && !options.dry_run
@@ -128,7 +128,7 @@ impl Control {
         }
         let summary = edit.summary();
         // The end of a drain is not an undoing: what waits for a confirmation goes on waiting.
-        let keep_pending = matches!(edit, Edit::EndDrain { .. });
+        let keep_pending = matches!(edit, Edit::EndDrain { .. } | Edit::EndSilence { .. });
         let mut state = self.saved.state.clone();
         let effect = self.with_context(|context| state.edit(edit, context))?;
         if self.saved.state.same(&state) {
@@ -143,7 +143,7 @@ impl Control {
         let changes = diff(&self.saved.state, &state);
         let generation = self.saved.last.next();
         if options.dry_run {
-            let next = Arc::new(compile(&state, generation, &self.live)?);
+            let next = Arc::new(compile(&state, &self.site, generation, &self.live)?);
             self.publisher.rehearse(&next)?;
             return Ok(self.outcome(&state, self.saved.generation, effect, changes, true));
         }
@@ -171,7 +171,7 @@ impl Control {
 
     /// Publishes and stores `after`, or leaves everything as it was.
     fn advance(&mut self, after: Saved, summary: String, actor: Option<u32>) -> Result<(), Refusal> {
-        let next = Arc::new(compile(&after.state, after.generation, &self.live)?);
+        let next = Arc::new(compile(&after.state, &self.site, after.generation, &self.live)?);
         let line = HistoryLine { time: (self.now)().as_secs(), actor, summary };
         let (store, saved) = (&mut self.store, &self.saved);
         let persist = || store.commit(saved, &after, HistoryChange::Add(&line));
@@ -227,13 +227,14 @@ impl Control {
     /// # Errors
     /// A subscriber could not enforce it.
     pub fn republish(&mut self) -> Result<(), Refusal> {
-        let result = compile(&self.saved.state, self.saved.generation, &self.live).and_then(|next| {
-            let next = Arc::new(next);
-            match self.publisher.publish(&next, &next, || Ok(())) {
-                Ok(()) => Ok(next),
-                Err(Failed::Before(refusal) | Failed::Committing { refusal, .. }) => Err(refusal),
-            }
-        });
+        let result =
+            compile(&self.saved.state, &self.site, self.saved.generation, &self.live).and_then(|next| {
+                let next = Arc::new(next);
+                match self.publisher.publish(&next, &next, || Ok(())) {
+                    Ok(()) => Ok(next),
+                    Err(Failed::Before(refusal) | Failed::Committing { refusal, .. }) => Err(refusal),
+                }
+            });
         match result {
             Ok(next) => {
                 self.live = next;
@@ -252,7 +253,10 @@ impl Control {
     pub fn next_deadline(&self) -> Option<Duration> {
         let pending = self.saved.pending.as_ref().map(|pending| Duration::from_secs(pending.until));
         let retry = self.failure.as_ref().map(|(_, at)| *at);
-        let first = [self.saved.state.next_drain(), pending, retry].into_iter().flatten().min();
+        let first = [self.saved.state.next_drain(), self.saved.state.next_silence(), pending, retry]
+            .into_iter()
+            .flatten()
+            .min();
         // While something fails, all waits for the next try: a deadline in the past would be a busy loop.
         retry.max(first)
     }
@@ -280,6 +284,10 @@ impl Control {
         let drains = self.saved.state.ended_drains(now);
         if !drains.is_empty() {
             self.edit(Edit::EndDrain { drains }, Options::default())
+                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+        }
+        if self.saved.state.next_silence().is_some_and(|end| end <= now) {
+            self.edit(Edit::EndSilence { now }, Options::default())
                 .inspect_err(|refusal| self.fail(refusal.clone()))?;
         }
         Ok(())
@@ -314,7 +322,7 @@ impl Control {
         Outcome {
             generation,
             changed: !diff.is_empty(),
-            item: effect.item.map_or(Value::Null, |(kind, name)| item(state, kind, &name)),
+            item: effect.item.map_or(Value::Null, |(kind, name)| item(state, &self.site, kind, &name)),
             // A token of a dry run was never made.
             tokens: if dry_run { Vec::new() } else { effect.tokens },
             confirm_by: self.saved.pending.as_ref().filter(|_| !dry_run).map(|pending| pending.until),

@@ -10,11 +10,11 @@ use super::{
     state::{State, export::Secrets, not_found},
     view::{
         AllowView, CertificateView, ConfirmView, DomainView, EnforcerView, GatewayView, HistoryView,
-        ListView, ListenerView, RouteView, ServiceView, StatusView, build,
+        ListView, ListenerView, RouteView, ServiceView, StatusView, VpcView, build,
     },
 };
 use crate::{
-    base::{Generation, Refusal},
+    base::{Generation, Refusal, Site},
     resource::{Host, Kind},
     snapshot::Snapshot,
 };
@@ -49,6 +49,7 @@ impl Control {
                 .map(|one| EnforcerView { name: one.name(), generation: one.generation() })
                 .collect(),
             listeners: state.listeners.len(),
+            vpcs: state.vpcs.len(),
             domains: state.domains.len(),
             certificates: state.certificates.len(),
             services: state.services.len(),
@@ -79,6 +80,20 @@ impl Control {
     pub fn listener(&self, name: &str) -> Result<ListenerView, Refusal> {
         let record = self.saved.state.listeners.get(name).ok_or_else(|| not_found(Kind::Listener, name))?;
         Ok(build::listener(record))
+    }
+
+    /// Every private network.
+    #[must_use]
+    pub fn vpcs(&self) -> ListView<VpcView> {
+        let state = &self.saved.state;
+        self.list(state.vpcs.values().map(|vpc| build::vpc(state, vpc, &self.site)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn vpc(&self, name: &str) -> Result<VpcView, Refusal> {
+        let vpc = self.saved.state.vpcs.get(name).ok_or_else(|| not_found(Kind::Vpc, name))?;
+        Ok(build::vpc(&self.saved.state, vpc, &self.site))
     }
 
     /// # Errors
@@ -187,12 +202,13 @@ impl Control {
 }
 
 /// The item of an outcome, as its `show` has it; null when it is gone.
-pub(super) fn item(state: &State, kind: Kind, name: &str) -> Value {
+pub(super) fn item(state: &State, site: &Site, kind: Kind, name: &str) -> Value {
     let view = match kind {
         Kind::Gateway => return Value::Null,
         Kind::Listener => {
             state.listeners.get(name).map(|record| serde_json::to_value(build::listener(record)))
         }
+        Kind::Vpc => state.vpcs.get(name).map(|vpc| serde_json::to_value(build::vpc(state, vpc, site))),
         Kind::Certificate => state
             .certificates
             .get(name)

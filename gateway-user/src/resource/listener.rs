@@ -38,12 +38,12 @@ pub struct Listener {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the default of an Option field")]
-const fn default_http() -> Option<u16> {
+pub(super) const fn default_http() -> Option<u16> {
     Some(80)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the default of an Option field")]
-const fn default_https() -> Option<u16> {
+pub(super) const fn default_https() -> Option<u16> {
     Some(443)
 }
 
@@ -86,25 +86,7 @@ impl Listener {
                     .remedy("give it once"));
             }
         }
-        for (field, port) in [("http", self.http), ("https", self.https)] {
-            if port == Some(0) {
-                return Err(Refusal::new("invalid_port", "port 0 is not a port")
-                    .field(field, 0)
-                    .limit("1 to 65535")
-                    .remedy(format_args!("give a port, or `--no-{field}`")));
-            }
-        }
-        match (self.http, self.https) {
-            (None, None) => Err(Refusal::new("missing_field", "a listener needs a port")
-                .field("https", "false")
-                .remedy("keep http or https")),
-            (Some(http), Some(https)) if http == https => {
-                Err(Refusal::new("conflict", "http and https cannot share a port")
-                    .field("https", https)
-                    .remedy("give them different ports"))
-            }
-            (Some(_) | None, Some(_) | None) => Ok(()),
-        }
+        ports(self.http, self.https)
     }
 
     /// The ports of the listener.
@@ -113,8 +95,31 @@ impl Listener {
     }
 }
 
+/// Checks the ports of a listener or of a private endpoint.
+pub(super) fn ports(http: Option<u16>, https: Option<u16>) -> Result<(), Refusal> {
+    for (field, port) in [("http", http), ("https", https)] {
+        if port == Some(0) {
+            return Err(Refusal::new("invalid_port", "port 0 is not a port")
+                .field(field, 0)
+                .limit("1 to 65535")
+                .remedy(format_args!("give a port, or `--no-{field}`")));
+        }
+    }
+    match (http, https) {
+        (None, None) => Err(Refusal::new("missing_field", "a listener needs a port")
+            .field("https", "false")
+            .remedy("keep http or https")),
+        (Some(http), Some(https)) if http == https => {
+            Err(Refusal::new("conflict", "http and https cannot share a port")
+                .field("https", https)
+                .remedy("give them different ports"))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
 /// Checks the form of an interface's name (`dev_valid_name` of the kernel: 1 to 15 bytes, no `/`, `:` or space).
-fn interface(name: &str) -> Result<(), Refusal> {
+pub(super) fn interface(name: &str) -> Result<(), Refusal> {
     let good = !name.is_empty()
         && name.len() <= 15
         && name != "."

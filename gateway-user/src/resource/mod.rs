@@ -18,6 +18,7 @@ pub mod route;
 pub mod service;
 pub mod size;
 pub mod token;
+pub mod vpc;
 
 pub use address::Address;
 pub use allowlist::Allowlist;
@@ -31,6 +32,7 @@ pub use read::{from_json, from_toml};
 pub use route::{Route, WeightedService};
 pub use service::{Instance, Protocol, Service, ServicePatch, Timeouts};
 pub use token::{Secret, Token};
+pub use vpc::Vpc;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use crate::base::{Name, Refusal};
 pub enum Kind {
     Gateway,
     Listener,
+    Vpc,
     Certificate,
     Domain,
     Service,
@@ -56,6 +59,7 @@ impl Kind {
         match self {
             Self::Gateway => "gateway",
             Self::Listener => "listener",
+            Self::Vpc => "vpc",
             Self::Certificate => "certificate",
             Self::Domain => "domain",
             Self::Service => "service",
@@ -76,6 +80,14 @@ impl std::fmt::Display for Kind {
 /// The text is not a name.
 pub fn name(field: &str, text: &str) -> Result<Name, Refusal> {
     Name::new(text).map_err(|_| invalid_name(field, text))
+}
+
+/// The name of a listener given as text; `vpc:NAME` is a private network's.
+///
+/// # Errors
+/// The text is not such a name.
+pub fn listener_name(field: &str, text: &str) -> Result<Name, Refusal> {
+    Name::of_listener(text).map_err(|_| invalid_name(field, text))
 }
 
 fn invalid_name(field: &str, text: &str) -> Refusal {

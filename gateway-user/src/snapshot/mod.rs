@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::base::{Generation, Name};
 
 pub use filter::FilterPlan;
-pub use network::{Endpoint, EndpointSubnet, OwnedAddress, Vpc};
+pub use network::{Channel, Endpoint, EndpointSubnet, OwnedAddress, Vpc};
 pub use subscriber::Subscriber;
 
 /// One whole compiled configuration.

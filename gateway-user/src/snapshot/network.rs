@@ -62,3 +62,35 @@ pub struct EndpointSubnet {
     pub interface: String,
     pub address: IpNet,
 }
+
+/// How traffic reaches the gateway, for metering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// From the Internet.
+    Public,
+    /// From a private network of this region.
+    Private,
+    /// From a private network of another region.
+    Remote,
+}
+
+impl Channel {
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+impl Vpc {
+    /// How its traffic is metered.
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        if self.remote { Channel::Remote } else { Channel::Private }
+    }
+}

@@ -40,7 +40,7 @@ pub(in crate::api) fn add(context: &Context, request: &Request) -> Result<Reply,
     let body = decode(request)?;
     refuse_field("allow_empty", body.allow_empty)?;
     refuse_field("drain", body.drain.is_some())?;
-    let edit = Edit::AllowAdd { listener: request.name()?, cidrs: some(&body)? };
+    let edit = Edit::AllowAdd { listener: request.listener()?, cidrs: some(&body)? };
     plain(&context.edit(request, edit)?, request.dry_run()?)
 }
 
@@ -48,7 +48,7 @@ pub(in crate::api) fn remove(context: &Context, request: &Request) -> Result<Rep
     let body = decode(request)?;
     refuse_field("allow_empty", body.allow_empty)?;
     let drain = body.drain.as_deref().map(duration::parse).transpose()?;
-    let edit = Edit::AllowRemove { listener: request.name()?, cidrs: some(&body)?, drain };
+    let edit = Edit::AllowRemove { listener: request.listener()?, cidrs: some(&body)?, drain };
     plain(&context.edit(request, edit)?, request.dry_run()?)
 }
 
@@ -56,7 +56,7 @@ pub(in crate::api) fn set(context: &Context, request: &Request) -> Result<Reply,
     let body = decode(request)?;
     refuse_field("drain", body.drain.is_some())?;
     let edit =
-        Edit::AllowSet { listener: request.name()?, cidrs: cidrs(&body)?, allow_empty: body.allow_empty };
+        Edit::AllowSet { listener: request.listener()?, cidrs: cidrs(&body)?, allow_empty: body.allow_empty };
     plain(&context.edit(request, edit)?, request.dry_run()?)
 }
 

@@ -21,16 +21,16 @@ pub(in crate::api) fn add(context: &Context, request: &Request) -> Result<Reply,
 }
 
 pub(in crate::api) fn delete(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let outcome = context.edit(request, Edit::ListenerDelete { listener: request.name()? })?;
+    let outcome = context.edit(request, Edit::ListenerDelete { listener: request.listener()? })?;
     plain(&outcome, request.dry_run()?)
 }
 
 pub(in crate::api) fn open(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let outcome = context.edit(request, Edit::ListenerOpen { listener: request.name()? })?;
+    let outcome = context.edit(request, Edit::ListenerOpen { listener: request.listener()? })?;
     plain(&outcome, request.dry_run()?)
 }
 
 pub(in crate::api) fn close(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let outcome = context.edit(request, Edit::ListenerClose { listener: request.name()? })?;
+    let outcome = context.edit(request, Edit::ListenerClose { listener: request.listener()? })?;
     plain(&outcome, request.dry_run()?)
 }

@@ -12,6 +12,7 @@ pub(super) mod route;
 pub(super) mod service;
 pub(super) mod stats;
 pub(super) mod store;
+pub(super) mod vpc;
 
 use serde::Serialize;
 use serde_json::Value;

@@ -61,6 +61,7 @@ fn request_schemas_have_exactly_the_fields_of_the_types() {
     let document = document("0");
     for (name, known, aliases) in [
         ("Listener", known::<resource::Listener>(), &["address"][..]),
+        ("Vpc", known::<resource::Vpc>(), &[]),
         ("Certificate", known::<resource::Certificate>(), &[]),
         ("Domain", known::<resource::Domain>(), &["certificate"]),
         ("Service", known::<resource::Service>(), &["instance"]),

@@ -1,13 +1,15 @@
 //! Pure: the access policy.
 
 use crate::{
-    base::Generation,
-    control::state::{ListenerRecord, State},
-    snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan},
+    base::{Generation, Name},
+    control::state::{ListenerRecord, Silent, State},
+    resource::Exposure,
+    snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress},
 };
 
 pub(super) fn plan(state: &State, generation: Generation) -> FilterPlan {
-    FilterPlan { generation, listeners: state.listeners.values().map(|record| listener(record)).collect() }
+    let live = state.listeners.values().map(|record| listener(record));
+    FilterPlan { generation, listeners: live.chain(state.silent.iter().map(silent)).collect() }
 }
 
 fn listener(record: &ListenerRecord) -> FilterListener {
@@ -22,8 +24,25 @@ fn listener(record: &ListenerRecord) -> FilterListener {
         addresses: record.listener.addresses.iter().map(super::listener::address).collect(),
         ports: record.listener.ports().collect(),
         open: record.listener.open,
-        // Every listener is public for now; a public endpoint answers everybody (DESIGN §4.5).
-        echo: Echo::Everybody,
+        // A public endpoint answers everybody, a private one its allowlist (DESIGN §4.5).
+        echo: match record.listener.exposure {
+            Exposure::VpcNamed(_) => Echo::Allowlist,
+            Exposure::Public | Exposure::All | Exposure::Vpc => Echo::Everybody,
+        },
         entries: allowed.chain(draining).collect(),
+    }
+}
+
+/// The endpoint of a private network that is gone: its address answers nothing, and nothing listens there.
+fn silent(silent: &Silent) -> FilterListener {
+    FilterListener {
+        id: silent.id,
+        name: Name::of_vpc_listener(&silent.vpc),
+        interface: silent.interface.clone(),
+        addresses: vec![ListenAddress::Ip(silent.address)],
+        ports: silent.ports.clone(),
+        open: false,
+        echo: Echo::Silent,
+        entries: Vec::new(),
     }
 }

@@ -8,12 +8,13 @@ mod filter;
 mod listener;
 mod route;
 mod service;
+pub(super) mod vpc;
 
 use std::sync::Arc;
 
 use super::state::State;
 use crate::{
-    base::{Generation, Refusal},
+    base::{Generation, Refusal, Site},
     resource::Exposure,
     snapshot::{Snapshot, Visibility, filter::check},
 };
@@ -22,7 +23,12 @@ use crate::{
 ///
 /// # Errors
 /// The filter's tables cannot hold it (DESIGN §4.3): the change is refused, never a packet passed.
-pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Result<Snapshot, Refusal> {
+pub fn compile(
+    state: &State,
+    site: &Site,
+    generation: Generation,
+    previous: &Snapshot,
+) -> Result<Snapshot, Refusal> {
     let plan = filter::plan(state, generation);
     check(&plan)?;
     let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
@@ -34,9 +40,9 @@ pub fn compile(state: &State, generation: Generation, previous: &Snapshot) -> Re
             &previous.listeners,
             |one| &one.name,
         ),
-        vpcs: Vec::new(),
+        vpcs: reuse(state.vpcs.values().map(|vpc| vpc::compile(vpc, site)), &previous.vpcs, |one| &one.name),
         endpoints: Vec::new(),
-        addresses: Vec::new(),
+        addresses: vpc::addresses(state),
         certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
         domains: reuse(
             state.domains.values().map(|domain| domain::compile(domain)),

@@ -14,13 +14,14 @@ use super::export::Secrets;
 impl State {
     /// Replaces the whole configuration. Resources of the same name keep their ids, tokens and counters.
     pub(super) fn apply(&mut self, document: Document, context: &Context<'_>) -> Result<Effect, Refusal> {
-        let Document { gateway, listener, certificate, domain, service, route } = document;
+        let Document { gateway, listener, vpc, certificate, domain, service, route } = document;
         let mut effect = Effect::default();
         for one in &gateway {
             known_gateway(&one.name)?;
         }
         unique(Kind::Gateway, gateway.iter().map(|one| &one.name))?;
         let listeners = unique(Kind::Listener, listener.iter().map(|one| &one.name))?;
+        let vpcs = unique(Kind::Vpc, vpc.iter().map(|one| &one.name))?;
         let certificates = unique(Kind::Certificate, certificate.iter().map(|one| &one.name))?;
         let domains = unique(Kind::Domain, domain.iter().map(|one| &one.host))?;
         let services = unique(Kind::Service, service.iter().map(|one| &one.name))?;
@@ -28,10 +29,15 @@ impl State {
 
         // Removed listeners give their ids back first. Removed certificates and services go last: their secrets may be
         // wanted by fingerprint under another name.
-        self.listeners.retain(|name, _| listeners.contains(name));
+        self.listeners.retain(|name, _| name.vpc().is_some() || listeners.contains(name));
+        self.vpcs_retain(|name| vpcs.contains(name));
         for one in listener {
             let name = one.name.clone();
             self.listener_put(one).map_err(|refusal| within(Kind::Listener, &name, refusal))?;
+        }
+        for one in vpc {
+            let name = one.name.clone();
+            self.vpc_put(one, context).map_err(|refusal| within(Kind::Vpc, &name, refusal))?;
         }
         for one in certificate {
             self.certificate_put(one, context)?;

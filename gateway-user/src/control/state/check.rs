@@ -8,12 +8,13 @@ use std::{
 use super::{Context, ListenerRecord, State, not_found};
 use crate::{
     base::{Name, Refusal},
-    resource::{Address, Instance, Kind, allowlist},
+    resource::{Address, Instance, Kind, Listener, allowlist},
 };
 
 impl State {
     /// Refuses a state whose resources contradict each other.
     pub(super) fn check(&self, before: &Self, context: &Context<'_>) -> Result<(), Refusal> {
+        self.check_vpcs()?;
         self.check_endpoints()?;
         self.check_references()?;
         self.check_routes()?;
@@ -134,6 +135,10 @@ impl State {
         for (name, record) in &self.listeners {
             debug_assert_eq!(name, &record.listener.name, "a listener is filed under its name");
             debug_assert!(ids.insert(record.id) && record.id > 0, "listener ids are distinct");
+            debug_assert!(
+                name.vpc().is_none_or(|vpc| self.vpcs.contains_key(vpc)),
+                "a private network's listener is of one that is there"
+            );
             debug_assert!(record.listener.allow.is_empty(), "entries have a place of their own");
             debug_assert!(record.entries.len() <= allowlist::MAX_PUBLIC, "the limit of entries holds");
             debug_assert!(record.draining.len() <= allowlist::MAX_DRAINING, "the limit of drains holds");
@@ -146,6 +151,16 @@ impl State {
                 "entries and ids are distinct"
             );
             debug_assert!(all.iter().all(|(cidr, _)| cidr.trunc() == *cidr), "entries are canonical");
+        }
+        for (name, vpc) in &self.vpcs {
+            debug_assert_eq!(name, &vpc.name, "a private network is filed under its name");
+            debug_assert!(vpc.allow.is_none() && vpc.open, "its listener has the switch and the entries");
+            let listener =
+                self.vpc_listener(vpc).map(|record| Listener { open: true, ..record.listener.clone() });
+            debug_assert_eq!(listener, Some(vpc.listener()), "a private network has its listener");
+        }
+        for silent in &self.silent {
+            debug_assert!(ids.insert(silent.id) && silent.id > 0, "the ids of silent endpoints are distinct");
         }
         for (name, record) in &self.services {
             debug_assert_eq!(name, &record.service.name, "a service is filed under its name");

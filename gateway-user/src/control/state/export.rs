@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{CertificateRecord, ListenerRecord, ServiceRecord, State};
 use crate::{
     control::Document,
-    resource::{Allowlist, Certificate, Kind, Listener, Service},
+    resource::{Allowlist, Certificate, Kind, Listener, Service, Vpc},
 };
 
 /// How a document names secrets.
@@ -26,7 +26,13 @@ impl State {
         Document {
             // `default` is always there and has nothing to say.
             gateway: Vec::new(),
-            listener: self.listeners.values().map(|record| listener(record)).collect(),
+            listener: self
+                .listeners
+                .iter()
+                .filter(|(name, _)| name.vpc().is_none())
+                .map(|(_, record)| listener(record))
+                .collect(),
+            vpc: self.vpcs.values().map(|vpc| self.vpc_form(vpc)).collect(),
             certificate: self.certificates.values().map(|record| certificate(record, secrets)).collect(),
             domain: self.domains.values().map(|domain| (**domain).clone()).collect(),
             service: self.services.values().map(|record| service(record, secrets)).collect(),
@@ -40,12 +46,22 @@ impl State {
         let form = match kind {
             Kind::Gateway => return None,
             Kind::Listener => serde_json::to_value(listener(self.listeners.get(name)?)),
+            Kind::Vpc => serde_json::to_value(self.vpc_form(self.vpcs.get(name)?)),
             Kind::Certificate => serde_json::to_value(certificate(self.certificates.get(name)?, secrets)),
             Kind::Domain => serde_json::to_value(self.domains.get(name)?),
             Kind::Service => serde_json::to_value(service(self.services.get(name)?, secrets)),
             Kind::Route => serde_json::to_value(self.routes.get(name)?),
         };
         form.ok()
+    }
+}
+
+impl State {
+    /// A private network together with what its listener has.
+    fn vpc_form(&self, vpc: &Vpc) -> Vpc {
+        let Some(record) = self.vpc_listener(vpc) else { return vpc.clone() };
+        let Listener { open, allow, .. } = listener(record);
+        Vpc { open, allow: Some(allow), ..vpc.clone() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Effect, ListenerRecord, State, exists, known_gateway, not_found, record::LAST_LISTENER_ID};
 use crate::{
     base::{Name, Refusal},
-    resource::{Allowlist, Kind, Listener},
+    resource::{Kind, Listener},
 };
 
 impl State {
@@ -27,24 +27,20 @@ impl State {
         match self.listeners.get_mut(&name) {
             Some(record) if record.listener == listener => {}
             Some(record) => Arc::make_mut(record).listener = listener,
-            None => {
-                let id = self.free_listener_id()?;
-                let record = ListenerRecord {
-                    id,
-                    listener,
-                    entries: Vec::new(),
-                    draining: Vec::new(),
-                    last_entry: u8::MAX,
-                };
-                self.last_listener = id;
-                self.listeners.insert(name.clone(), Arc::new(record));
-            }
+            None => self.listener_insert(listener)?,
         }
-        self.replace_entries(&name, &allow)
+        self.allow_set(&name, &allow, true).map(drop)
     }
 
-    fn replace_entries(&mut self, name: &Name, allow: &Allowlist) -> Result<(), Refusal> {
-        self.allow_set(name, allow, true).map(drop)
+    /// Adds a listener without entries.
+    pub(super) fn listener_insert(&mut self, listener: Listener) -> Result<(), Refusal> {
+        let id = self.free_listener_id()?;
+        let name = listener.name.clone();
+        let record =
+            ListenerRecord { id, listener, entries: Vec::new(), draining: Vec::new(), last_entry: u8::MAX };
+        self.last_listener = id;
+        self.listeners.insert(name, Arc::new(record));
+        Ok(())
     }
 
     pub(super) fn listener_switch(&mut self, name: &Name, open: bool) -> Result<Effect, Refusal> {
@@ -56,6 +52,16 @@ impl State {
     }
 
     pub(super) fn listener_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
+        if let Some(vpc) = name.vpc()
+            && self.listeners.contains_key(name)
+        {
+            return Err(Refusal::new(
+                "in_use",
+                format_args!("`{name}` is the listener of a private network"),
+            )
+            .field("listener", name)
+            .remedy(format_args!("`gateway vpc delete {vpc}` removes the network and its listener")));
+        }
         match self.listeners.remove(name) {
             Some(_) => Ok(Effect::of(Kind::Listener, name)),
             None => Err(not_found(Kind::Listener, name)),
@@ -67,8 +73,14 @@ impl State {
     }
 
     /// The free id that was given back longest ago, roughly: the next one behind the last that was handed out.
-    fn free_listener_id(&self) -> Result<u16, Refusal> {
-        let used: std::collections::BTreeSet<u16> = self.listeners.values().map(|record| record.id).collect();
+    pub(super) fn free_listener_id(&mut self) -> Result<u16, Refusal> {
+        let mut used: std::collections::BTreeSet<u16> =
+            self.listeners.values().map(|record| record.id).collect();
+        // What is there goes before what is remembered.
+        if used.len() + self.silent.len() >= usize::from(LAST_LISTENER_ID) && !self.silent.is_empty() {
+            self.silent.remove(0);
+        }
+        used.extend(self.silent.iter().map(|silent| silent.id));
         (self.last_listener + 1..=LAST_LISTENER_ID)
             .chain(1..=self.last_listener)
             .find(|id| !used.contains(id))

@@ -11,27 +11,34 @@ pub mod export;
 mod listeners;
 mod record;
 mod services;
+pub mod silent;
 mod touched;
+mod vpcs;
 mod widen;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, ServiceRecord};
+pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, ServiceRecord, VpcRow};
+pub use silent::Silent;
 
 use super::{Document, Edit, Issued};
 use crate::{
     base::{Generation, Name, Refusal, Site},
-    resource::{Domain, Host, Kind, Route, certificate::Key, gateway, token::Fingerprint},
+    resource::{Domain, Host, Kind, Route, Vpc, certificate::Key, gateway, token::Fingerprint},
 };
 
 /// Every resource of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct State {
+    /// Also the listeners of private networks, `vpc:NAME`.
     pub(super) listeners: BTreeMap<Name, Arc<ListenerRecord>>,
+    pub(super) vpcs: BTreeMap<Name, Arc<Vpc>>,
     pub(super) certificates: BTreeMap<Name, Arc<CertificateRecord>>,
     pub(super) domains: BTreeMap<Host, Arc<Domain>>,
     pub(super) services: BTreeMap<Name, Arc<ServiceRecord>>,
     pub(super) routes: BTreeMap<Name, Arc<Route>>,
+    /// Endpoints of private networks that are gone, oldest first.
+    pub(super) silent: Vec<Silent>,
     /// The last listener id that was handed out; the next one is looked for behind it.
     pub(super) last_listener: u16,
 }
@@ -70,6 +77,7 @@ impl State {
     pub fn edit(&mut self, edit: Edit, context: &Context<'_>) -> Result<Effect, Refusal> {
         let mut next = self.clone();
         let effect = next.perform(edit, context)?;
+        next.keep_silent(self, context.now);
         next.check(self, context)?;
         next.assert_invariants();
         *self = next;
@@ -82,6 +90,9 @@ impl State {
             Edit::ListenerOpen { listener } => self.listener_switch(&listener, true),
             Edit::ListenerClose { listener } => self.listener_switch(&listener, false),
             Edit::ListenerDelete { listener } => self.listener_delete(&listener),
+            Edit::VpcAdd(vpc) => self.vpc_add(vpc, context),
+            Edit::VpcDelete { vpc } => self.vpc_delete(&vpc),
+            Edit::EndSilence { now } => Ok(self.end_silence(now)),
             Edit::AllowAdd { listener, cidrs } => self.allow_add(&listener, &cidrs),
             Edit::AllowRemove { listener, cidrs, drain } => {
                 self.allow_remove(&listener, &cidrs, drain, context.now)
@@ -110,6 +121,8 @@ impl State {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.listeners == other.listeners
+            && self.vpcs == other.vpcs
+            && self.silent == other.silent
             && self.certificates == other.certificates
             && self.domains == other.domains
             && self.services == other.services
@@ -166,7 +179,9 @@ fn in_use(kind: Kind, name: &str, users: &[String]) -> Refusal {
 const fn verb(kind: Kind) -> &'static str {
     match kind {
         Kind::Certificate => "cert",
-        Kind::Gateway | Kind::Listener | Kind::Domain | Kind::Service | Kind::Route => kind.word(),
+        Kind::Gateway | Kind::Listener | Kind::Vpc | Kind::Domain | Kind::Service | Kind::Route => {
+            kind.word()
+        }
     }
 }
 

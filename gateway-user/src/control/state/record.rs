@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::Name,
     resource::{
-        Listener, Service,
+        Listener, Service, Vpc,
         certificate::{Chain, Key},
         token::{Fingerprint, Token},
     },
@@ -32,6 +32,17 @@ pub struct ListenerRecord {
     /// Sorted by CIDR; never also in `entries`.
     pub draining: Vec<Draining>,
     /// The last entry id that was handed out; the next one is looked for behind it.
+    pub last_entry: u8,
+}
+
+/// A private network and its listener as they are stored: in one row, the listener without what the network says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcRow {
+    pub vpc: Vpc,
+    pub id: u16,
+    pub open: bool,
+    pub entries: Vec<Entry>,
+    pub draining: Vec<Draining>,
     pub last_entry: u8,
 }
 
@@ -81,6 +92,31 @@ pub struct ServiceRecord {
     /// Its token fields are empty: `tokens` has them.
     pub service: Service,
     pub tokens: Vec<Token>,
+}
+
+// === impl VpcRow ===
+
+impl VpcRow {
+    /// The row of a network and its listener.
+    #[must_use]
+    pub fn new(vpc: &Vpc, record: &ListenerRecord) -> Self {
+        Self {
+            vpc: vpc.clone(),
+            id: record.id,
+            open: record.listener.open,
+            entries: record.entries.clone(),
+            draining: record.draining.clone(),
+            last_entry: record.last_entry,
+        }
+    }
+
+    /// The network and its listener.
+    #[must_use]
+    pub fn records(self) -> (Vpc, ListenerRecord) {
+        let Self { vpc, id, open, entries, draining, last_entry } = self;
+        let listener = Listener { open, ..vpc.listener() };
+        (vpc, ListenerRecord { id, listener, entries, draining, last_entry })
+    }
 }
 
 // === impl Material ===

@@ -15,6 +15,13 @@ impl State {
     pub fn touched(&self, after: &Self) -> BTreeSet<(Kind, String)> {
         let mut out = BTreeSet::new();
         compare(Kind::Listener, &self.listeners, &after.listeners, &mut out);
+        // The listener of a private network is a part of it.
+        let own = |(kind, name): (Kind, String)| match name.strip_prefix("vpc:") {
+            Some(vpc) => (Kind::Vpc, vpc.to_owned()),
+            None => (kind, name),
+        };
+        let mut out: BTreeSet<_> = out.into_iter().map(own).collect();
+        compare(Kind::Vpc, &self.vpcs, &after.vpcs, &mut out);
         compare(Kind::Certificate, &self.certificates, &after.certificates, &mut out);
         compare(Kind::Domain, &self.domains, &after.domains, &mut out);
         compare(Kind::Service, &self.services, &after.services, &mut out);
@@ -25,6 +32,7 @@ impl State {
     /// Number of resources.
     #[must_use]
     pub fn count(&self) -> usize {
+        // A private network and its listener are one row.
         self.listeners.len()
             + self.certificates.len()
             + self.domains.len()

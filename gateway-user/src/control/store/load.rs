@@ -6,7 +6,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::{FORMAT, HEAD, HISTORY, Head, KEYS, Pending, RESOURCES, Saved, error::Fault, row};
 use crate::{
-    control::state::{CertificateRecord, ListenerRecord, Material, ServiceRecord, State},
+    control::state::{CertificateRecord, ListenerRecord, Material, ServiceRecord, State, VpcRow},
     resource::{
         Domain, Kind, Route,
         certificate::{Chain, Key},
@@ -37,7 +37,7 @@ pub(super) fn load(database: &Database) -> Result<(Saved, BTreeMap<u64, usize>),
         }
         keys.insert(key.fingerprint(), key);
     }
-    let mut state = State { last_listener: head.last_listener, ..State::default() };
+    let mut state = State { last_listener: head.last_listener, silent: head.silent, ..State::default() };
     for (key, bytes) in &rows {
         insert(&mut state, key, bytes, &keys)?;
     }
@@ -66,6 +66,11 @@ fn insert(
     if kind == Kind::Listener.word() {
         let record: ListenerRecord = row::decode(key, bytes)?;
         state.listeners.insert(record.listener.name.clone(), Arc::new(record));
+    } else if kind == Kind::Vpc.word() {
+        let row: VpcRow = row::decode(key, bytes)?;
+        let (vpc, record) = row.records();
+        state.listeners.insert(record.listener.name.clone(), Arc::new(record));
+        state.vpcs.insert(vpc.name.clone(), Arc::new(vpc));
     } else if kind == Kind::Certificate.word() {
         let record: CertificateRecord = row::decode(key, bytes)?;
         let chain = Chain::parse(&record.pem).map_err(Fault::corrupt)?;

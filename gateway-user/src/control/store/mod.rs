@@ -22,7 +22,11 @@ use std::{
 use redb::{Database, StorageBackend, TableDefinition, backends::InMemoryBackend};
 use serde::{Deserialize, Serialize};
 
-use super::{Document, state::State, view::HistoryView};
+use super::{
+    Document,
+    state::{Silent, State},
+    view::HistoryView,
+};
 use crate::{
     base::{Generation, Refusal},
     resource::{certificate::Key, token::Fingerprint},
@@ -101,6 +105,9 @@ struct Head {
     /// Number of resource rows.
     rows: usize,
     last_listener: u16,
+    /// Endpoints of private networks that are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    silent: Vec<Silent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pending: Option<Pending>,
 }

@@ -9,7 +9,7 @@ use super::{
     FORMAT, HEAD, Head, HistoryChange, KEYS, RESOURCES, Saved, error::Fault, history, load::all, row,
 };
 use crate::{
-    control::state::State,
+    control::state::{State, VpcRow},
     resource::{Kind, certificate::Key, token::Fingerprint},
 };
 
@@ -56,6 +56,7 @@ pub(super) fn write(
         last: after.last,
         rows: after.state.count(),
         last_listener: after.state.last_listener,
+        silent: after.state.silent.clone(),
         pending: after.pending.clone(),
     };
     {
@@ -73,7 +74,12 @@ fn resource(state: &State, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Fa
     }
     match kind {
         Kind::Gateway => Ok(None),
-        Kind::Listener => encoded(state.listeners.get(name)),
+        Kind::Listener => encoded(state.listeners.get(name).map(|record| &**record)),
+        Kind::Vpc => {
+            let vpc = state.vpcs.get(name);
+            let row = vpc.and_then(|vpc| Some(VpcRow::new(vpc, state.vpc_listener(vpc)?)));
+            encoded(row.as_ref())
+        }
         Kind::Certificate => encoded(state.certificates.get(name)),
         Kind::Domain => encoded(state.domains.get(name)),
         Kind::Service => encoded(state.services.get(name)),

@@ -15,7 +15,7 @@ use crate::{
     },
     resource::{
         Address, Allowlist, Domain, Exposure, Host, Instance, Listener, Protocol, Route, Secret, Service,
-        Timeouts, WeightedService, allowlist::cidr, gateway,
+        Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
     },
     snapshot::Snapshot,
 };
@@ -79,6 +79,26 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn vpc(place: usize)(
+        name in name(),
+        v6: bool, octet in 1_u8..255, length in 8_u8..=24,
+        vswitch in proptest::option::of("vsw-[a-z0-9]{1,6}"),
+        region in proptest::option::of(name()),
+        probe: bool, http in proptest::option::of(1_u16..1000), https in 1000_u16.., open: bool,
+        allow in proptest::option::of(allow()),
+    ) -> Vpc {
+        let address = if v6 { format!("2001:db8:1::{octet:x}/64") } else { format!("10.2.3.{octet}/{length}") };
+        let probe = probe.then(|| if v6 { "2001:db8:9::9" } else { "10.9.9.9" }.parse().unwrap());
+        Vpc {
+            name: n(&name), gateway: gateway::default_name(), account: gateway::default_name(),
+            interface: format!("net{place}"), address: vip(&address).unwrap(), zone: n("i"), vswitch,
+            region: region.map(|region| n(&region)), probe, authoritative_dns: place == 0,
+            http, https: Some(https), open, allow,
+        }
+    }
+}
+
+prop_compose! {
     fn service()(
         name in name(),
         instances in proptest::collection::btree_set(("[a-z][a-z0-9-]{0,8}", 1_u16..), 1..4),
@@ -103,13 +123,14 @@ prop_compose! {
 prop_compose! {
     fn document()(
         listener in (0..6_usize).prop_flat_map(|count| (0..count).map(listener).collect::<Vec<_>>()),
+        vpc in (0..4_usize).prop_flat_map(|count| (0..count).map(vpc).collect::<Vec<_>>()),
         service in proptest::collection::vec(service(), 1..6),
         domain in proptest::collection::vec((host(), exposure(), any::<bool>()), 0..5),
         route in proptest::collection::vec(
             (name(), proptest::option::of(host()), "(/[a-z0-9]{1,4}){1,3}", any::<bool>(), 0..6_usize, 1..9_u32), 0..6
         ),
     ) -> Document {
-        let mut document = Document { listener, service, ..Document::default() };
+        let mut document = Document { listener, vpc, service, ..Document::default() };
         document.domain = domain.into_iter().map(|(host, exposure, https_only)| Domain {
             host, gateway: gateway::default_name(), exposure, cert: None, https_only,
         }).collect();
@@ -148,7 +169,7 @@ proptest! {
         context(|context| other.edit(whole, context)).unwrap();
         prop_assert_eq!(other.export(Secrets::Whole), state.export(Secrets::Whole));
         // The same state gives the same snapshot.
-        let compiled = |state| compile(state, Generation(7), &Snapshot::default()).map(|snapshot| format!("{snapshot:?}"));
+        let compiled = |state| compile(state, &crate::base::Site::default(), Generation(7), &Snapshot::default()).map(|snapshot| format!("{snapshot:?}"));
         prop_assert_eq!(compiled(&state), compiled(&state.clone()));
     }
 }

@@ -6,6 +6,7 @@ mod history;
 mod identity;
 mod simulation;
 mod storage;
+mod vpcs;
 pub(crate) mod world;
 
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Seeded random edits: invariants hold (they are swept inside), replay is the identity, a refusal changes nothing.
 
-use super::world::{World, certificate, cidrs, domain, listener_ports, n, route, service, told};
+use super::world::{self, World, certificate, cidrs, domain, listener_ports, n, route, service, told};
 use crate::{
-    base::Generation,
+    base::{Generation, Name},
     control::{Edit, FirstStart, Options},
-    resource::ServicePatch,
+    resource::{ServicePatch, Vpc},
 };
 
 /// xorshift64*: enough to pick edits, and the same everywhere.
@@ -21,16 +21,20 @@ impl Dice {
 
 fn edit(dice: &mut Dice, world: &World) -> Edit {
     let listener = n(&format!("l{}", dice.roll(4)));
+    // Every third edit of a listener is about a private network's.
+    let vpc = n(&format!("v{}", dice.roll(3)));
+    let own = listener.clone();
+    let listener = if dice.roll(3) == 0 { Name::of_vpc_listener(&vpc) } else { listener };
     let service_name = format!("s{}", dice.roll(4));
     let list = |dice: &mut Dice| {
         let count = dice.roll(6);
         let one = |dice: &mut Dice| format!("10.{}.0.0/16", dice.roll(40));
         cidrs(&(0..count).map(|_| one(dice)).collect::<Vec<_>>().join(","))
     };
-    match dice.roll(19) {
+    match dice.roll(22) {
         0 => {
             let address = format!("192.0.2.{}", dice.roll(3));
-            Edit::ListenerAdd(listener_ports(&listener, "eth9", &address, 80 + dice.roll(3) as u16))
+            Edit::ListenerAdd(listener_ports(&own, "eth9", &address, 80 + dice.roll(3) as u16))
         }
         1 => Edit::ListenerOpen { listener },
         2 => Edit::ListenerClose { listener },
@@ -72,6 +76,12 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
         }
         16 => Edit::DomainAdd { domain: domain("a.org", (dice.roll(2) == 0).then_some("c0")), replace: true },
         17 => Edit::DomainDelete { host: "a.org".parse().unwrap() },
+        18 | 19 => {
+            let address = format!("192.0.2.{}/24", 1 + dice.roll(4));
+            let added = Vpc { authoritative_dns: dice.roll(3) == 0, ..world::vpc(&vpc, "eth9", &address) };
+            Edit::VpcAdd(added)
+        }
+        20 => Edit::VpcDelete { vpc },
         _ => Edit::Rollback {
             generation: Generation(1 + dice.roll(world.control.generation().0)),
             yes: dice.roll(2) == 0,

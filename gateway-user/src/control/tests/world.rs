@@ -14,7 +14,7 @@ use crate::{
     base::{Generation, Name, Refusal, Site, clock},
     control::{Config, Control, Edit, FirstStart, Options, Outcome},
     resource::{
-        Allowlist, Certificate, Domain, Exposure, Listener, Route, Service, WeightedService,
+        Allowlist, Certificate, Domain, Exposure, Listener, Route, Service, Vpc, WeightedService,
         certificate::KeyPem, from_toml, gateway,
     },
     snapshot::{Snapshot, Subscriber},
@@ -185,6 +185,10 @@ pub(crate) fn listener_on(name: &str, interface: &str, address: &str) -> Listene
         wait_address: false,
         allow: Allowlist::default(),
     }
+}
+
+pub(crate) fn vpc(name: &str, interface: &str, address: &str) -> Vpc {
+    from_toml(&format!("name='{name}'\ninterface='{interface}'\naddress='{address}'\nzone='i'\n")).unwrap()
 }
 
 pub(crate) fn listener_ports(name: &str, interface: &str, address: &str, http: u16) -> Listener {

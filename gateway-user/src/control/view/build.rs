@@ -4,12 +4,16 @@ use std::net::IpAddr;
 
 use super::{
     AllowView, CertificateView, DomainView, DrainView, EntryView, GatewayView, ListenerView, RouteView,
-    ServiceView, TokenView,
+    ServiceView, TokenView, VpcView,
 };
 use crate::{
-    base::Generation,
-    control::state::{CertificateRecord, ListenerRecord, ServiceRecord, State},
-    resource::{Address, Domain, Exposure, Route, gateway},
+    base::{Generation, Site},
+    control::{
+        compile,
+        state::{CertificateRecord, ListenerRecord, ServiceRecord, State},
+    },
+    resource::{Address, Domain, Exposure, Route, Vpc, gateway},
+    snapshot::names::Names,
 };
 
 /// The addresses of an interface, to show where a wildcard listener is reached.
@@ -44,6 +48,35 @@ pub fn listener(record: &ListenerRecord) -> ListenerView {
             .iter()
             .map(|drain| DrainView { cidr: drain.cidr.to_string(), id: drain.id, until: drain.until })
             .collect(),
+    }
+}
+
+#[must_use]
+pub fn vpc(state: &State, vpc: &Vpc, site: &Site) -> VpcView {
+    let record = state.vpc_listener(vpc);
+    let compiled = compile::vpc::compile(vpc, site);
+    VpcView {
+        name: vpc.name.clone(),
+        gateway: vpc.gateway.clone(),
+        account: vpc.account.clone(),
+        listener: vpc.listener_name(),
+        interface: vpc.interface.clone(),
+        address: vpc.address,
+        zone: vpc.zone.clone(),
+        vswitch: vpc.vswitch(),
+        channel: compiled.channel(),
+        region: compiled.region,
+        names: Names::of(site)
+            .map(|names| {
+                vec![names.gateway_private(&vpc.gateway), names.vpc_endpoint(&vpc.name, &vpc.gateway)]
+            })
+            .unwrap_or_default(),
+        probe: vpc.probe,
+        authoritative_dns: vpc.authoritative_dns,
+        http: vpc.http,
+        https: vpc.https,
+        open: record.is_some_and(|record| record.listener.open),
+        entries: record.map_or(0, |record| record.entries.len()),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     resource::{
         Address, Exposure, Host, Instance, Protocol, Timeouts, WeightedService, port, token::Fingerprint,
     },
+    snapshot::Channel,
 };
 
 /// `{"generation", "items"}`.
@@ -43,6 +44,34 @@ pub struct ListenerView {
     pub wait_address: bool,
     pub allow: Vec<String>,
     pub draining: Vec<DrainView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VpcView {
+    pub name: Name,
+    pub gateway: Name,
+    pub account: Name,
+    /// Its listener.
+    pub listener: Name,
+    pub interface: String,
+    /// The private endpoint, with the length of its subnet's prefix.
+    pub address: ipnet::IpNet,
+    pub zone: Name,
+    pub vswitch: String,
+    pub region: Name,
+    /// `private`, or `remote` for a network of another region.
+    pub channel: Channel,
+    /// The endpoint's DNS names: the one that clients use, and where it leads. None without a `dns_zone` in the settings.
+    pub names: Vec<String>,
+    pub probe: Option<std::net::IpAddr>,
+    pub authoritative_dns: bool,
+    #[serde(with = "port")]
+    pub http: Option<u16>,
+    #[serde(with = "port")]
+    pub https: Option<u16>,
+    pub open: bool,
+    /// Number of entries of its allowlist; `allow list vpc:NAME` has them.
+    pub entries: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -158,6 +187,7 @@ pub struct StatusView {
     /// The generation that each enforcer serves.
     pub enforcers: Vec<EnforcerView>,
     pub listeners: usize,
+    pub vpcs: usize,
     pub domains: usize,
     pub certificates: usize,
     pub services: usize,
