@@ -9,8 +9,8 @@ mod program {
     use aya_ebpf::{
         Global,
         bindings::xdp_action,
-        btf_maps::PerCpuArray,
-        helpers::{bpf_get_prandom_u32, bpf_redirect},
+        btf_maps::{Array, PerCpuArray},
+        helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect},
         macros::{btf_map, xdp},
         programs::XdpContext,
     };
@@ -27,6 +27,18 @@ mod program {
     /// The same of the TCP pseudo header and header, without source address, source port and checksum.
     #[unsafe(no_mangle)]
     static TCP_SUM: Global<u32> = Global::new(0);
+
+    /// Nanoseconds between two frames of `paced`.
+    #[unsafe(no_mangle)]
+    static GAP: Global<u64> = Global::new(0);
+    /// Of `paced`: when the last frame was due, whether to end (not 0; the only word that the bench writes), frames sent.
+    #[btf_map]
+    static PACE: Array<u64, 3> = Array::new();
+    /// A sender that fell behind by more than this many nanoseconds leaves the missed frames out: no burst makes up
+    /// for them.
+    const LATE: u64 = 100_000;
+    /// Looks at the clock while waiting for a frame's time; several times what one gap takes.
+    const LOOKS: u32 = 2048;
 
     /// The least that an XDP program can do.
     #[xdp]
@@ -76,6 +88,11 @@ mod program {
     /// Gives an Ethernet/IPv4/TCP frame a random source address and port, with valid checksums, and sends it.
     #[xdp]
     pub(crate) fn source(context: XdpContext) -> u32 {
+        send(&context)
+    }
+
+    #[inline(always)]
+    fn send(context: &XdpContext) -> u32 {
         let start = context.data();
         if start + 54 > context.data_end() {
             return xdp_action::XDP_ABORTED;
@@ -93,6 +110,37 @@ mod program {
         }
         // SAFETY: an interface index that does not exist only loses the frame.
         unsafe { bpf_redirect(TARGET.load(), 0) as u32 }
+    }
+
+    /// As `source`, one frame every `GAP` nanoseconds: the pace is kept here, because every test run costs milliseconds.
+    #[xdp]
+    pub(crate) fn paced(context: XdpContext) -> u32 {
+        let (Some(last), Some(end), Some(sent)) = (PACE.get_ptr_mut(0), PACE.get(1), PACE.get_ptr_mut(2))
+        else {
+            return xdp_action::XDP_ABORTED;
+        };
+        if *end != 0 {
+            return xdp_action::XDP_DROP;
+        }
+        // SAFETY: the helper has no preconditions.
+        let clock = || unsafe { bpf_ktime_get_ns() };
+        // SAFETY: one test run at a time uses the map, so that nobody else writes the words.
+        let mut due = unsafe { *last } + GAP.load();
+        let now = clock();
+        if due + LATE < now {
+            due = now;
+        }
+        for _ in 0..LOOKS {
+            if clock() >= due {
+                break;
+            }
+        }
+        // SAFETY: as above.
+        unsafe {
+            *last = due;
+            *sent += 1;
+        }
+        send(&context)
     }
 
     #[inline(always)]

@@ -35,8 +35,8 @@ pub(crate) struct Options {
     packets: u32,
 }
 
-const SENDER: &str = "src0";
-const RECEIVER: &str = "dst0";
+pub(crate) const SENDER: &str = "src0";
+pub(crate) const RECEIVER: &str = "dst0";
 
 #[derive(Serialize)]
 struct Flood {
@@ -46,7 +46,8 @@ struct Flood {
     cpu_ns_per_packet: f64,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+/// A sender and a receiver on one cable, the receiver's NAPI in a kernel thread of its own on core 1.
+pub(crate) fn cable() -> anyhow::Result<(NetNs, NetNs, Pid)> {
     let (sender, receiver) = (NetNs::new("sender"), NetNs::new("receiver"));
     harness::netns::batch(
         None,
@@ -67,7 +68,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     harness::process::check("ip", &["netns", "exec", receiver.name(), "sh", "-c", &threaded]);
     let napi = napi_thread()?;
     pin(napi, 1)?;
+    Ok((sender, receiver, napi))
+}
 
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let (sender, receiver, napi) = cable()?;
     let mut floods = Vec::new();
     for round in 0..options.rounds {
         let candidates = [xdp, nftables, empty, reads, counts];
@@ -153,7 +158,7 @@ fn floor(
 }
 
 /// Puts a program on the receiver, in the driver; it comes off with `ebpf` at the end of the round.
-fn attach(ebpf: &mut Ebpf, name: &'static str) -> anyhow::Result<()> {
+pub(crate) fn attach(ebpf: &mut Ebpf, name: &'static str) -> anyhow::Result<()> {
     let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
     program.load()?;
     program.attach(RECEIVER, XdpMode::Driver)?;
@@ -167,6 +172,16 @@ fn nftables(
     receiver: &NetNs,
     napi: Pid,
 ) -> anyhow::Result<Flood> {
+    load_rules(receiver)?;
+    let flood = flood(options, NFTABLES, round, sender, receiver, napi);
+    let dropped = unload_rules(receiver)?;
+    let flood = flood?;
+    ensure!(dropped >= flood.packets * 99 / 100, "nftables dropped {dropped} of {}", flood.packets);
+    Ok(flood)
+}
+
+/// The same policy as an interval set of nftables at the netdev ingress hook.
+pub(crate) fn load_rules(receiver: &NetNs) -> anyhow::Result<()> {
     let entries: Vec<String> =
         (0..policy::ENTRIES).map(policy::entry_v4).map(|(net, length)| format!("{net}/{length}")).collect();
     // nft 1.0.6 wants a newline between closing braces; a rule set that failed to load would look like a good filter.
@@ -181,18 +196,19 @@ fn nftables(
     fs::write(file.path(), rules)?;
     let path = file.path().to_str().context("a temporary path in UTF-8")?;
     receiver.check("nft", &["-f", path]);
-    let flood = flood(options, NFTABLES, round, sender, receiver, napi);
+    Ok(())
+}
+
+/// Takes the rules away and says how many packets they dropped.
+pub(crate) fn unload_rules(receiver: &NetNs) -> anyhow::Result<u64> {
     let counted = receiver.check("nft", &["list", "counter", "netdev", "bench", "dropped"]);
     receiver.check("nft", &["delete", "table", "netdev", "bench"]);
-    let flood = flood?;
-    let dropped: u64 = counted
+    counted
         .split_whitespace()
         .skip_while(|word| *word != "packets")
         .nth(1)
         .and_then(|count| count.parse().ok())
-        .with_context(|| format!("nft said: {counted}"))?;
-    ensure!(dropped >= flood.packets * 99 / 100, "nftables dropped {dropped} of {}", flood.packets);
-    Ok(flood)
+        .with_context(|| format!("nft said: {counted}"))
 }
 
 /// Sends the flood and reads what the receiving thread spent on it.
@@ -267,7 +283,7 @@ fn napi_thread() -> anyhow::Result<Pid> {
     anyhow::bail!("the kernel made no thread `{prefix}…`: it needs threaded NAPI (Linux 5.12)")
 }
 
-fn pin(thread: Pid, core: usize) -> anyhow::Result<()> {
+pub(crate) fn pin(thread: Pid, core: usize) -> anyhow::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     Ok(sched_setaffinity(thread, &cores)?)

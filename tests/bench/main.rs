@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `filter.rs` | nanoseconds per packet of the shipped XDP object, by `BPF_PROG_TEST_RUN`, against an empty program |
 //! | `flood.rs` | CPU per dropped packet on veth against nftables netdev ingress |
+//! | `survival.rs` | what a flood leaves of an allowed flow, against nftables netdev ingress and no filter |
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 #![expect(
@@ -20,6 +21,7 @@ mod flood;
 mod frames;
 mod policy;
 mod report;
+mod survival;
 
 use std::path::PathBuf;
 
@@ -38,12 +40,15 @@ enum What {
     Filter(filter::Options),
     /// CPU per dropped packet on veth against nftables netdev ingress (needs root, nft, ethtool).
     Flood(flood::Options),
+    /// What a flood leaves of an allowed flow (needs root, nft, ethtool).
+    Survival(survival::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Filter(options) => filter::run(&options),
         What::Flood(options) => flood::run(&options),
+        What::Survival(options) => survival::run(&options),
     }
 }
 

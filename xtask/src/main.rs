@@ -43,7 +43,7 @@ enum Command {
     DemoInstance(demo::InstanceArguments),
     /// Run every suite, the privileged ones too (needs root); a name picks tests
     Test(test::Arguments),
-    /// Measure against other programs in one run (needs root): filter, flood, proxy
+    /// Measure against other programs in one run (needs root): filter, flood, survival, proxy
     Bench(bench::Arguments),
     /// Formatting, clippy, the repository's own rules, licences
     Lint,

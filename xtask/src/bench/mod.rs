@@ -41,6 +41,8 @@ enum What {
     Filter,
     /// CPU per dropped packet on veth against nftables netdev ingress
     Flood,
+    /// What an outsider flood leaves of an allowed flow, against nftables netdev ingress and no filter
+    Survival,
     /// The proxy against nginx and HAProxy, one core each: CPU per request, requests per second
     Proxy,
 }
@@ -53,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     setup::ensure(Purpose::Bench)?;
     let wanted = |what| arguments.what.is_none_or(|one| one == what);
-    for (what, name) in [(What::Filter, "filter"), (What::Flood, "flood")] {
+    for (what, name) in [(What::Filter, "filter"), (What::Flood, "flood"), (What::Survival, "survival")] {
         if wanted(what) {
             filter::run(name)?;
         }
