@@ -135,8 +135,9 @@ fn a_foreign_program_is_refused_by_name_and_left_alone() {
         let program = xdp::attached(&net.gateway, PUBLIC).unwrap();
 
         let mut ours = open(&scratch, "ours");
+        publish(&mut ours, 1, Vec::new());
         let refusal =
-            ours.stage(&snapshot(1, vec![listener(1, PUBLIC, &[]), listener(2, LAN, &[])])).unwrap_err();
+            ours.stage(&snapshot(2, vec![listener(1, PUBLIC, &[]), listener(2, LAN, &[])])).unwrap_err();
         assert_eq!(refusal.code, "filter_foreign_program");
         assert!(
             refusal.message.contains(&program.id.to_string()) && refusal.message.contains("gateway_frags"),

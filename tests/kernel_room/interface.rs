@@ -26,7 +26,8 @@ fn loopback_has_no_native_xdp() {
     let (net, scratch) = (Net::new(), Scratch::new());
     net.gateway.within(|| {
         let mut filter = open(&scratch, "a");
-        let refusal = filter.stage(&snapshot(1, vec![listener(1, "lo", &[])])).unwrap_err();
+        publish(&mut filter, 1, Vec::new());
+        let refusal = filter.stage(&snapshot(2, vec![listener(1, "lo", &[])])).unwrap_err();
         assert_eq!((refusal.code.as_str(), refusal.value.as_deref()), ("filter_attach", Some("lo")));
         assert!(refusal.remedy.unwrap().contains("filter = \"auto\""));
 
@@ -45,7 +46,8 @@ fn drivers_without_native_xdp_are_refused_with_their_name() {
     net.gateway.ip(&["link", "set", "br9", "up"]);
     net.gateway.within(|| {
         let mut filter = open(&scratch, "a");
-        let refusal = filter.stage(&snapshot(1, vec![listener(1, "br9", &[])])).unwrap_err();
+        publish(&mut filter, 1, Vec::new());
+        let refusal = filter.stage(&snapshot(2, vec![listener(1, "br9", &[])])).unwrap_err();
         assert!(refusal.message.contains("br9") && refusal.message.contains("no native XDP"), "{refusal}");
         // Generic XDP is never taken instead.
         assert_eq!(xdp::attached(&net.gateway, "br9"), None);
@@ -80,7 +82,8 @@ fn a_vlan_is_guarded_at_its_parent() {
     }
     net.gateway.within(|| {
         let mut filter = open(&scratch, "a");
-        let refusal = filter.stage(&snapshot(1, vec![listener(1, "pub0.7", &[])])).unwrap_err();
+        publish(&mut filter, 1, Vec::new());
+        let refusal = filter.stage(&snapshot(2, vec![listener(1, "pub0.7", &[])])).unwrap_err();
         assert_eq!(refusal.code, "vlan_stripped");
         assert!(refusal.remedy.unwrap().contains("ethtool -K pub0 rxvlan off"));
         assert_eq!(xdp::attached(&net.gateway, PUBLIC), None);
@@ -157,6 +160,32 @@ fn an_interface_that_comes_back_is_guarded_again() {
         plug();
         assert!(filter.refresh());
         assert_eq!(mode(&filter, "gone0"), Mode::Native);
+    });
+}
+
+/// At a start an interface that cannot be guarded costs its own listeners, not the others.
+#[test]
+fn a_start_bars_an_interface_that_cannot_be_guarded_and_goes_on() {
+    let (net, scratch) = (Net::new(), Scratch::new());
+    net.gateway.within(|| {
+        let mut filter = open(&scratch, "a");
+        publish(&mut filter, 1, vec![listener(1, PUBLIC, &[CLIENT]), listener(2, "lo", &[])]);
+        let barred = filter.barred();
+        assert_eq!(barred.why("lo").unwrap().code, "filter_attach");
+        assert_eq!(barred.why(PUBLIC), None);
+        let status = filter.status();
+        assert_eq!(
+            (status.interfaces[0].interface.as_str(), status.interfaces[0].mode),
+            ("lo", Mode::Detached)
+        );
+        assert!(status.warnings[0].contains("no native XDP"), "{:?}", status.warnings);
+        assert_eq!(reach(&net.client, (PUBLIC_V4, 443)), Reach::Refused);
+        assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Timeout);
+        // An abandoned change leaves what is barred as it was.
+        filter.stage(&snapshot(2, vec![listener(1, PUBLIC, &[CLIENT])])).unwrap();
+        assert_eq!(barred.why("lo"), None);
+        filter.abandon();
+        assert!(barred.why("lo").is_some());
     });
 }
 

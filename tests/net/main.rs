@@ -5,6 +5,7 @@
 //! - `harness_itself`: the witnesses see what happens, else they would prove everything.
 //! - `allowlist`: what the list says is who gets in (PA-2 … PA-5), its limit and its counters.
 //! - `portal`: open and closed, ping (PA-1, PA-7, PA-8).
+//! - `failsafe`: what can become of the kernel filter, a test a row (the table in docs/filter.md).
 //! - `firewall`: the host's own packet filter and the allowlist have nothing to do with each other (PA-11).
 //! - `evasion`: packets dressed up to get round the list; who dropped them; the same without a filter. The packets are
 //!   rows in `attempts`: a new way to get in is a new row there.
@@ -27,6 +28,7 @@ mod attempts;
 mod bystanders;
 mod churn;
 mod evasion;
+mod failsafe;
 mod firewall;
 mod harness_itself;
 mod interfaces;

@@ -36,6 +36,7 @@ use crate::{
     },
     proxy::{self, Proxy},
     settings::{AccessLog, FilterMode, Settings, UnknownSni},
+    snapshot::Barred,
 };
 
 /// How often drops are read and their sample is adapted.
@@ -76,7 +77,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     // After the change of user: the daemon's own user may write.
     let writers = Writers::new(settings.control_group.as_deref()).unwrap_or(writers);
 
-    let proxy = Proxy::start(proxy_config(settings)).context("the proxy cannot start")?;
+    let proxy = Proxy::start(proxy_config(settings, filter.barred())).context("the proxy cannot start")?;
     let traffic = proxy.counters();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
     let addresses = Shared::new(Addresses::open(&settings.state)?);
@@ -222,7 +223,7 @@ pub(super) fn filter_config(settings: &Settings) -> kernel::Config {
     }
 }
 
-fn proxy_config(settings: &Settings) -> proxy::Config {
+fn proxy_config(settings: &Settings, barred: Barred) -> proxy::Config {
     proxy::Config {
         workers: settings.workers.and_then(NonZeroUsize::new),
         access_log: match &settings.access_log {
@@ -236,6 +237,7 @@ fn proxy_config(settings: &Settings) -> proxy::Config {
             UnknownSni::Reject => proxy::UnknownSni::Reject,
         },
         own_addresses: settings.admin.into_iter().collect(),
+        barred,
         ..proxy::Config::default()
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Staged {
     /// The number in the kernel tables.
     pub(crate) number: u32,
     pub(crate) interfaces: Vec<InterfaceStatus>,
+    /// Where nothing may be bound, and why.
+    pub(crate) barred: BTreeMap<String, Refusal>,
     /// Devices that this change attached.
     fresh: BTreeSet<u32>,
     /// Devices that the plan needs.
@@ -80,6 +82,7 @@ impl Staged {
             plan: plan.clone(),
             number: plan.generation.low32(),
             interfaces,
+            barred: BTreeMap::new(),
             fresh: BTreeSet::new(),
             needed: BTreeSet::new(),
             swaps: BTreeMap::new(),
@@ -142,6 +145,7 @@ impl Kernel {
             plan: plan.clone(),
             number,
             interfaces: Vec::new(),
+            barred: BTreeMap::new(),
             fresh: BTreeSet::new(),
             needed: BTreeSet::new(),
             swaps: BTreeMap::new(),
@@ -154,6 +158,9 @@ impl Kernel {
         }
         for (interface, standing) in &standings.all {
             staged.needed.extend(standing.guarded().map(|target| target.ifindex));
+            if required && let Some(refusal) = standing.bar(interface) {
+                staged.barred.insert(interface.clone(), refusal);
+            }
             staged.interfaces.push(standing.status(interface, plan.generation));
             staged.placed.push(Placed {
                 interface: interface.clone(),

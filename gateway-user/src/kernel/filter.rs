@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     base::{Generation, Refusal, clock},
     observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
-    snapshot::{FilterPlan, Snapshot, Subscriber, filter::Explanation},
+    snapshot::{Barred, FilterPlan, Snapshot, Subscriber, filter::Explanation},
 };
 
 /// The kernel filter of this daemon.
@@ -37,6 +38,10 @@ pub struct Filter {
     /// Numbers in the kernel tables and their generations: the live one and the one before.
     numbers: Vec<(u32, Generation)>,
     interfaces: Vec<InterfaceStatus>,
+    /// Where nothing may be bound by the policy in force.
+    unbindable: BTreeMap<String, Refusal>,
+    /// The same of the staged policy while there is one, for the proxy.
+    barred: Barred,
     drops: DropLog,
     /// While an interface cannot be guarded again: when to try next, and the pause after that.
     retry: Option<(Instant, Duration)>,
@@ -78,10 +83,18 @@ impl Filter {
             staged: None,
             numbers: Vec::new(),
             interfaces: Vec::new(),
+            unbindable: BTreeMap::new(),
+            barred: Barred::default(),
             drops: DropLog::default(),
             retry: None,
             explainer: RefCell::default(),
         })
+    }
+
+    /// On which interfaces nothing may be bound, as the staged policy has it, or the one in force.
+    #[must_use]
+    pub fn barred(&self) -> Barred {
+        self.barred.clone()
     }
 
     /// Gives the pins to the user that the daemon is about to become.
@@ -132,11 +145,17 @@ impl Filter {
         let (lost, moved) = kernel.drift(&links);
         for status in self.interfaces.iter_mut().filter(|status| lost.contains(&status.interface)) {
             if status.mode == Mode::Native {
-                tracing::warn!(interface = status.interface, "the filter's interface or program is gone");
+                tracing::error!(interface = status.interface, "the filter's interface or program is gone");
                 status.mode = Mode::Detached;
                 status.detail = Some("the interface or its program is gone".to_owned());
+                if self.config.mode == FilterMode::Required {
+                    let refusal = Refusal::new("filter_attach", "the filter's interface or program is gone")
+                        .field("interface", &status.interface);
+                    self.unbindable.insert(status.interface.clone(), refusal);
+                }
             }
         }
+        self.barred.set(self.unbindable.clone());
         if !moved || self.retry.is_some_and(|(due, _)| clock::now() < due) {
             return !lost.is_empty();
         }
@@ -169,6 +188,7 @@ impl Filter {
             }
             _ => Staged::without_kernel(plan, before, links, self.unavailable.as_ref())?,
         });
+        self.barred.set(self.staged.as_ref().map(|staged| staged.barred.clone()).unwrap_or_default());
         Ok(())
     }
 }
@@ -196,20 +216,25 @@ impl Subscriber for Filter {
                     self.explainer.take();
                     kernel.clear();
                 }
-                FilterMode::Required | FilterMode::Auto => kernel.commit(&mut staged)?,
+                FilterMode::Required | FilterMode::Auto => {
+                    kernel.commit(&mut staged).inspect_err(|_| self.barred.set(self.unbindable.clone()))?;
+                }
             }
         }
         self.numbers.insert(0, (staged.number, staged.plan.generation));
         self.numbers.truncate(2);
         self.interfaces = staged.interfaces;
+        self.unbindable = staged.barred;
         self.current = Some(staged.plan);
         Ok(())
     }
 
     fn abandon(&mut self) {
-        if let (Some(staged), Some(kernel)) = (self.staged.take(), &mut self.kernel) {
+        let Some(staged) = self.staged.take() else { return };
+        if let Some(kernel) = &mut self.kernel {
             kernel.abandon(&staged);
         }
+        self.barred.set(self.unbindable.clone());
     }
 
     fn generation(&self) -> Generation {

@@ -22,8 +22,9 @@ pub(crate) enum Standing {
     Guarded(Target),
     /// In the mode `auto`: the check at accept alone, and why.
     Unguarded(Option<Target>, Refusal),
-    /// The filter is required and was there, and now the interface cannot be guarded. Refusing edits for that would
-    /// also refuse revocations elsewhere; the filter is put back as soon as it can be.
+    /// The filter is required, and the interface, which the policy knew before or has from the store, cannot be
+    /// guarded. Refusing edits for that would also refuse revocations elsewhere, and refusing the start would close
+    /// every other listener; the filter is put on as soon as it can be, and until then nothing new is bound there.
     Lost(Option<Target>, Refusal),
     /// It is not there now; it is guarded when it comes back.
     Absent,
@@ -87,6 +88,22 @@ impl Standing {
         };
     }
 
+    /// Why nothing may be bound on the interface named `interface`, if nothing may.
+    pub(crate) fn bar(&self, interface: &str) -> Option<Refusal> {
+        match self {
+            Self::Guarded(_) | Self::Unguarded(..) => None,
+            Self::Lost(_, refusal) => Some(refusal.clone()),
+            Self::Absent => Some(
+                Refusal::new(
+                    "filter_attach",
+                    format_args!("{interface} just came; the filter is not on it yet"),
+                )
+                .field("interface", interface)
+                .remedy("it is put on within a second"),
+            ),
+        }
+    }
+
     /// What status says of the interface named `interface`.
     pub(crate) fn status(&self, interface: &str, generation: Generation) -> InterfaceStatus {
         let (target, mode, detail) = match self {
@@ -117,9 +134,9 @@ pub(crate) fn interfaces(plan: &FilterPlan) -> BTreeSet<&str> {
 enum Demand {
     /// The mode `auto`: the check at accept is enough.
     Hope,
-    /// Required, and the interface was part of the policy before: the policy goes on without it.
+    /// Required, and the interface was part of the policy before, or the daemon starts: the policy goes on without it.
     Keep,
-    /// Required, and new: the change is refused.
+    /// Required, and an edit names it first: the edit is refused.
     Insist,
 }
 
@@ -165,8 +182,8 @@ impl<'a> Standings<'a> {
     fn demand(&self, interface: &str) -> Demand {
         match self.before {
             _ if !self.required => Demand::Hope,
-            Some(before) if interfaces(before).contains(interface) => Demand::Keep,
-            _ => Demand::Insist,
+            Some(before) if !interfaces(before).contains(interface) => Demand::Insist,
+            _ => Demand::Keep,
         }
     }
 

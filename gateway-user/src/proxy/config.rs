@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::observe::access::Target;
+use crate::{observe::access::Target, snapshot::Barred};
 
 /// Start-up settings.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Config {
     pub limits: Limits,
     /// Addresses that belong to the gateway besides its listeners (admin): never an instance.
     pub own_addresses: Vec<SocketAddr>,
+    /// Interfaces on which nothing may be bound now; the filter says so.
+    pub barred: Barred,
     /// Worker threads give up every capability.
     pub drop_capabilities: bool,
 }
@@ -64,6 +66,7 @@ impl Default for Config {
             unknown_sni: UnknownSni::default(),
             limits: Limits::default(),
             own_addresses: Vec::new(),
+            barred: Barred::default(),
             drop_capabilities: true,
         }
     }

@@ -148,7 +148,10 @@ impl Proxy {
                     .filter(|key| self.sockets.contains_key(*key))
                     .map(|key| key.address)
                     .collect();
+                let barred =
+                    keys.iter().any(|key| self.waiting.contains_key(key) && self.barred(key).is_some());
                 let state = match (&error, listener.open) {
+                    (Some(_), _) if barred => "failed",
                     (Some(_), _) if listener.wait_address => "waiting",
                     (Some(_), _) => "failed",
                     (None, true) => "listening",
@@ -176,6 +179,10 @@ impl Proxy {
         let mut bound = BTreeMap::new();
         let snapshot = Arc::clone(&self.view.snapshot);
         for key in keys {
+            if let Some(refusal) = self.barred(&key) {
+                self.waiting.insert(key, refusal.to_string());
+                continue;
+            }
             match self.bind(&key, &snapshot) {
                 Ok(held) => {
                     self.waiting.remove(&key);
@@ -246,6 +253,11 @@ impl Proxy {
         }
     }
 
+    /// Why nothing may be bound there: the filter is required, and not on. A missing interface has its own errors.
+    fn barred(&self, key: &SocketKey) -> Option<Refusal> {
+        self.shared.config.barred.why(&key.interface).filter(|_| bind::device(&key.interface) != 0)
+    }
+
     fn bind(&mut self, key: &SocketKey, snapshot: &Snapshot) -> Result<Held, BindError> {
         let owned = snapshot
             .addresses
@@ -281,6 +293,16 @@ impl Proxy {
                     .remedy("choose another address or port"));
                 }
                 if self.sockets.contains_key(&key) {
+                    continue;
+                }
+                if let Some(refusal) = self.barred(&key) {
+                    if !starting && !self.waiting.contains_key(&key) {
+                        return Err(refusal);
+                    }
+                    if self.waiting.get(&key) != Some(&refusal.to_string()) {
+                        tracing::error!(listener = %listener.name, address = %key.address, %refusal, "not bound; it is tried again");
+                    }
+                    waiting.insert(key, refusal.to_string());
                     continue;
                 }
                 match self.bind(&key, next) {

@@ -4,6 +4,7 @@
 //! configuration. Objects sit behind their own `Arc`: a connection or a request pins the objects that it uses, never
 //! the whole, so an edit elsewhere cannot disturb it. `publish` reuses the `Arc` of an object that did not change.
 
+mod barred;
 pub mod filter;
 pub mod http;
 pub mod names;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::base::{Generation, Name};
 
+pub use barred::Barred;
 pub use filter::FilterPlan;
 pub use network::{Channel, Endpoint, EndpointSubnet, OwnedAddress, Vpc};
 pub use subscriber::Subscriber;
