@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::base::{Name, Refusal, Site};
+use crate::base::{Name, Refusal, Site, site::DNS_TTL};
 
 /// What the daemon needs to know before it reads its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,10 @@ pub struct Settings {
     pub filter: FilterMode,
     /// What a client of a closed listener sees.
     pub closed_mode: ClosedMode,
-    /// Region, zones and features of this site (`region`, `zones`, `cross_account`, `dns_zone`).
+    /// Region, zones and features of this site (`region`, `zones`, `cross_account`, `dns_zone`, `dns`, `dns_ttl`).
     pub site: Site,
+    /// Answers of the name server per second and network of askers; 0: no limit.
+    pub dns_rate: u32,
     /// Data-plane threads; `None`: one per core.
     pub workers: Option<usize>,
     /// Where the access log goes.
@@ -187,6 +189,10 @@ struct File {
     #[serde(default)]
     cross_account: bool,
     dns_zone: Option<String>,
+    #[serde(default)]
+    dns: Vec<String>,
+    dns_ttl: Option<u32>,
+    dns_rate: Option<u32>,
     workers: Option<usize>,
     access_log: Option<String>,
     log: Option<String>,
@@ -203,6 +209,9 @@ struct Tls {
 
 /// Keys of resources, which people put into the settings file by mistake.
 const RESOURCE_KEYS: [&str; 7] = ["gateway", "listener", "service", "certificate", "domain", "route", "vpc"];
+
+/// Answers of the name server per second and network of askers, far above what a caching resolver asks.
+const DNS_RATE: u32 = 200;
 
 /// Largest number of data-plane threads.
 const MAX_WORKERS: usize = 1024;
@@ -259,8 +268,11 @@ impl Settings {
                 region: file.region,
                 zones: file.zones,
                 cross_account: file.cross_account,
+                dns: parse_dns(&file.dns, file.dns_zone.as_deref())?,
                 dns_zone: file.dns_zone.as_deref().map(parse_dns_zone).transpose()?,
+                dns_ttl: parse_dns_ttl(file.dns_ttl)?,
             },
+            dns_rate: file.dns_rate.unwrap_or(DNS_RATE),
             workers: file.workers,
             access_log: match file.access_log.as_deref() {
                 None | Some("stderr") => AccessLog::Stderr,
@@ -360,6 +372,36 @@ fn parse_dns_zone(text: &str) -> Result<String, Refusal> {
         .remedy("write for example \"gw.example.org\""))
 }
 
+/// Where outsiders ask for names. An unspecified address would also hear the private networks' clients.
+fn parse_dns(texts: &[String], zone: Option<&str>) -> Result<Vec<SocketAddr>, Refusal> {
+    let refused = |text: &str, why: &str| Refusal::new("invalid_setting", why).field("dns", text);
+    if let (Some(text), None) = (texts.first(), zone) {
+        return Err(refused(text, "there are no public names without a zone")
+            .remedy("set `dns_zone` to the domain that is delegated to this gateway"));
+    }
+    let parse = |text: &String| match text.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_unspecified() && address.port() != 0 => Ok(address),
+        Ok(_) => Err(refused(text, "names are answered on addresses of the host's own, one by one")
+            .remedy("write for example \"198.51.100.1:53\"")),
+        Err(_) => Err(refused(text, "not an address with a port")
+            .remedy("write for example \"198.51.100.1:53\" or \"[2001:db8::1]:53\"")),
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn parse_dns_ttl(seconds: Option<u32>) -> Result<u32, Refusal> {
+    /// Nothing that moves with an edit may be remembered for longer than a day.
+    const DAY: u32 = 86_400;
+    match seconds {
+        Some(seconds) if seconds > DAY => {
+            Err(Refusal::new("invalid_setting", "names would be remembered for too long")
+                .field("dns_ttl", seconds)
+                .limit(format!("0 to {DAY} seconds")))
+        }
+        seconds => Ok(seconds.unwrap_or(DNS_TTL)),
+    }
+}
+
 fn parse_admin(text: Option<&str>) -> Result<Option<SocketAddr>, Refusal> {
     match text {
         None => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 9145)))),
@@ -439,6 +481,7 @@ mod tests {
         let settings = resolve(
             "filter = 'auto'\nclosed_mode = 'reset'\npin_dir = '/p'\nuser = 'gw'\nzones = ['a', 'b']\n\
              region = 'eu-1'\ncross_account = true\ndns_zone = 'GW.example.'\n\
+             dns = ['198.51.100.1:53', '[2001:db8::1]:53']\ndns_ttl = 5\ndns_rate = 9\n\
              workers = 3\naccess_log = '/var/log/a'\ncontrol_group = 'ops'\nsocket_mode = '0660'\n\
              log = 'debug'\nlog_format = 'json'\n[tls]\nunknown_sni = 'reject'\n",
         )
@@ -450,6 +493,7 @@ mod tests {
         assert_eq!(settings.site.region.as_ref().map(Name::as_str), Some("eu-1"));
         assert!(settings.site.cross_account);
         assert_eq!(settings.site.dns_zone.as_deref(), Some("gw.example"));
+        assert_eq!((settings.site.dns.len(), settings.site.dns_ttl, settings.dns_rate), (2, 5, 9));
         assert_eq!(settings.access_log, AccessLog::File(PathBuf::from("/var/log/a")));
         assert_eq!(settings.unknown_sni, UnknownSni::Reject);
         assert_eq!(settings.socket_mode, 0o660);
@@ -465,9 +509,18 @@ mod tests {
         let resource = resolve("[[listener]]\nname = 'x'\n").unwrap_err();
         assert_eq!(resource.value.as_deref(), Some("listener"));
         assert!(resource.remedy.unwrap().contains("gateway apply"));
-        for bad in
-            ["workers = 0", "workers = 5000", "admin = 'x'", "socket_mode = '0066'", "filter = 'on'", "="]
-        {
+        for bad in [
+            "workers = 0",
+            "workers = 5000",
+            "admin = 'x'",
+            "socket_mode = '0066'",
+            "filter = 'on'",
+            "=",
+            "dns = ['198.51.100.1:53']",
+            "dns_zone = 'a.b'\ndns = ['0.0.0.0:53']",
+            "dns_zone = 'a.b'\ndns = ['198.51.100.1']",
+            "dns_ttl = 86401",
+        ] {
             assert!(resolve(bad).is_err(), "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use super::{request::Request, wire::WorkerStatus};
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
-    observe::{address::AddressStatus, filter::FilterSource, traffic::Traffic},
+    observe::{address::AddressStatus, dns::NameSource, filter::FilterSource, traffic::Traffic},
 };
 
 /// Facts of this process.
@@ -33,6 +33,7 @@ pub struct Sources {
     pub filter: Option<Rc<dyn FilterSource>>,
     /// What became of the addresses that the gateway holds.
     pub addresses: Option<Box<dyn Fn() -> Vec<AddressStatus>>>,
+    pub names: Option<Rc<dyn NameSource>>,
     /// The generation of each worker.
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
     /// The sockets of each listener.

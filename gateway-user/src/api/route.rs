@@ -69,6 +69,9 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/drops" Read "Dropped packets by reason, and samples; with `follow` a line of JSON per sample", &["follow", "after"], None, "Drops", handler::stats::drops;
     GET "/v1/explain" Read "What the filter does with a packet", &["source", "destination", "interface"], None, "Explain", handler::explain::explain;
 
+    GET "/v1/dns/query" Read "What the name server would answer in a private network, or outside", &["name", "type", "vpc"], None, "NameAnswer", handler::dns::query;
+    GET "/v1/dns/records" Read "Every record of all views, or of a private network's", &["vpc"], None, "NameRecordList", handler::dns::records;
+
     GET "/v1/gateways" Read "List the gateways", &[], None, "GatewayList", handler::meta::gateways;
 
     GET "/v1/listeners" Read "List the listeners", &[], None, "ListenerList", handler::listener::list;

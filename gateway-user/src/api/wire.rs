@@ -124,6 +124,8 @@ pub struct StatusReply {
     /// Addresses that the gateway adds to interfaces itself.
     #[serde(default)]
     pub addresses: Vec<AddressStatus>,
+    /// Where names are answered.
+    pub dns: Vec<NameSocket>,
     pub workers: Vec<WorkerStatus>,
     pub listeners: Vec<ListenerStatus>,
     /// Number of attached private networks.
@@ -175,6 +177,23 @@ pub struct AddressStatus {
     pub address: String,
     /// `held`, `foreign` (somebody else added it), `waiting` (for its interface) or `failed`.
     pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// A place where names are answered, over UDP and TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameSocket {
+    /// `public`, or `vpc:NAME`.
+    pub view: String,
+    /// Absent: every interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    pub address: String,
+    /// `answering` or `failed`.
+    pub state: String,
+    pub generation: Generation,
+    /// What stands in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -29,10 +29,12 @@ use crate::{
     api::{self, Writers},
     base::clock,
     control::{self, Control, FirstStart},
+    dns::{self, Dns},
     kernel::{self, Addresses, Filter},
     observe::{
         access::Target,
-        metrics::{FilterMetrics, Metrics, admin},
+        liveness::Liveness,
+        metrics::{FilterMetrics, Metrics, NameMetrics, admin},
     },
     proxy::{self, Proxy},
     settings::{AccessLog, FilterMode, Settings, UnknownSni},
@@ -81,6 +83,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let traffic = proxy.counters();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
     let addresses = Shared::new(Addresses::open(&settings.state)?);
+    let liveness = Liveness::default();
+    let dns = Shared::new(Dns::start(dns_config(settings, &liveness))?);
     let control = Control::open(
         control::Config {
             state: settings.state.clone(),
@@ -90,7 +94,12 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             site: settings.site.clone(),
         },
         // The order of safety: an address appears when the filter guards it.
-        vec![Box::new(filter.clone()), Box::new(addresses.clone()), Box::new(proxy.clone())],
+        vec![
+            Box::new(filter.clone()),
+            Box::new(addresses.clone()),
+            Box::new(dns.clone()),
+            Box::new(proxy.clone()),
+        ],
     )?;
     let control = Rc::new(RefCell::new(control));
     say_what_is_in_force(&control, &filter, &addresses, &proxy);
@@ -98,6 +107,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(traffic));
     let filter_metrics = FilterMetrics::default();
     metrics.register(Box::new(filter_metrics.clone()));
+    metrics.register(Box::new(NameMetrics(dns.0.borrow().counters())));
     let context = api::Context::new(
         Rc::clone(&control),
         api::Process {
@@ -105,7 +115,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &addresses, &proxy),
+        sources::sources(&filter, &addresses, &dns, &proxy),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -120,6 +130,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         Rc::clone(&control),
         filter,
         addresses,
+        dns,
         proxy.clone(),
         filter_metrics,
     ));
@@ -180,6 +191,7 @@ async fn upkeep(
     control: Rc<RefCell<Control>>,
     filter: Shared<Filter>,
     addresses: Shared<Addresses>,
+    dns: Shared<Dns>,
     proxy: Shared<Proxy>,
     metrics: FilterMetrics,
 ) {
@@ -200,6 +212,7 @@ async fn upkeep(
             _ = upkeep.tick() => {
                 filter.0.borrow_mut().refresh();
                 addresses.0.borrow_mut().refresh();
+                dns.0.borrow_mut().retry();
                 if let Err(refusal) = proxy.0.borrow_mut().retry() {
                     tracing::warn!(%refusal, "a waiting listener could not be bound");
                 }
@@ -220,6 +233,15 @@ pub(super) fn filter_config(settings: &Settings) -> kernel::Config {
         },
         pin_dir: settings.pin_dir.clone(),
         object: settings.filter_object.clone(),
+    }
+}
+
+fn dns_config(settings: &Settings, liveness: &Liveness) -> dns::Config {
+    let liveness = liveness.clone();
+    dns::Config {
+        public: settings.site.dns.clone(),
+        rate: settings.dns_rate,
+        dead: Arc::new(move |interface: &str, address| liveness.is_dead(interface, address)),
     }
 }
 

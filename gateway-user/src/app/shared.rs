@@ -9,7 +9,11 @@ use std::{
 
 use crate::{
     base::{Generation, Refusal},
-    observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus},
+    dns::Dns,
+    observe::{
+        dns::{NameAnswer, NameRecord, NameSource, NameStatus},
+        filter::{DropRecord, FilterReport, FilterSource, FilterStatus},
+    },
     snapshot::{Snapshot, Subscriber, filter::Explanation},
 };
 
@@ -65,5 +69,19 @@ impl<T: FilterSource> FilterSource for Shared<T> {
 
     fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation> {
         self.0.borrow().judge(interface, source, destination)
+    }
+}
+
+impl NameSource for Shared<Dns> {
+    fn status(&self) -> NameStatus {
+        self.0.borrow().status()
+    }
+
+    fn query(&self, name: &str, kind: &str, vpc: Option<&str>) -> Result<NameAnswer, Refusal> {
+        self.0.borrow().query(name, kind, vpc)
+    }
+
+    fn records(&self, vpc: Option<&str>) -> Result<Vec<NameRecord>, Refusal> {
+        self.0.borrow().records(vpc)
     }
 }

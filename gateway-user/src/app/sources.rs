@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::shared::Shared;
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
+    dns::Dns,
     kernel::{Addresses, Filter},
     proxy::Proxy,
     snapshot::Subscriber as _,
@@ -14,12 +15,14 @@ use crate::{
 pub(super) fn sources(
     filter: &Shared<Filter>,
     addresses: &Shared<Addresses>,
+    dns: &Shared<Dns>,
     proxy: &Shared<Proxy>,
 ) -> Sources {
     let (addresses, workers, sockets) = (addresses.clone(), proxy.clone(), proxy.clone());
     Sources {
         filter: Some(Rc::new(filter.clone())),
         addresses: Some(Box::new(move || addresses.0.borrow().status())),
+        names: Some(Rc::new(dns.clone())),
         workers: Some(Box::new(move || worker_status(&workers))),
         sockets: Some(Box::new(move || socket_status(&sockets))),
         traffic: Some(proxy.0.borrow().counters()),

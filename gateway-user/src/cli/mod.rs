@@ -6,6 +6,7 @@
 mod allow;
 mod cert;
 mod change;
+mod dns;
 mod domain;
 mod drops;
 mod explain;
@@ -151,6 +152,9 @@ pub enum Remote {
     /// Custom host names
     #[command(subcommand)]
     Domain(domain::Verb),
+    /// Names of the gateway and of its private networks
+    #[command(subcommand)]
+    Dns(dns::Verb),
     /// What is called: instances, tokens, limits
     #[command(subcommand)]
     Service(service::Verb),
@@ -241,6 +245,7 @@ impl Remote {
             Self::Allow(verb) => verb.run(session),
             Self::Cert(verb) => verb.run(session),
             Self::Domain(verb) => verb.run(session),
+            Self::Dns(verb) => verb.run(session),
             Self::Service(verb) => verb.run(session),
             Self::Token(verb) => verb.run(session),
             Self::Route(verb) => verb.run(session),

@@ -34,6 +34,11 @@ pub(super) fn run(session: &Session) -> Done {
     }
     head.push_str(&section(&reply, "filter", &["interface", "mode", "generation", "detail"]));
     head.push_str(&section(&reply, "addresses", &["interface", "address", "state", "detail"]));
+    head.push_str(&section(
+        &reply,
+        "dns",
+        &["view", "interface", "address", "state", "generation", "detail"],
+    ));
     head.push_str(&section(&reply, "workers", &["worker", "generation"]));
     head.push_str(&section(
         &reply,

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod address;
+pub mod dns;
 pub mod filter;
 pub mod liveness;
 pub mod log;

@@ -5,6 +5,7 @@
 //! the whole, so an edit elsewhere cannot disturb it. `publish` reuses the `Arc` of an object that did not change.
 
 mod barred;
+pub mod dns;
 pub mod filter;
 pub mod http;
 pub mod names;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Addresses to hold on interfaces, sorted.
     pub addresses: Vec<OwnedAddress>,
+    /// What the name servers answer.
+    pub dns: Arc<dns::DnsPlan>,
     /// Certificates by name.
     pub certificates: Vec<Arc<http::Certificate>>,
     /// Custom host names.

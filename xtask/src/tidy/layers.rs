@@ -17,6 +17,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("control", &["resource", "snapshot", "observe", "base"]),
     ("kernel", &["snapshot", "observe", "base", "gateway_common", "aya"]),
     ("proxy", &["snapshot", "observe", "base"]),
+    // Answers names from the snapshot and withdraws what observe says is dead.
+    ("dns", &["snapshot", "observe", "base"]),
     ("api", &["control", "resource", "snapshot", "observe", "base"]),
     ("cli", &["api::wire", "api::client", "base"]),
     ("settings", &["base"]),

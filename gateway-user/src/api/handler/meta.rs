@@ -8,7 +8,7 @@ use crate::{
         Context, openapi as description,
         request::Request,
         route::Reply,
-        wire::{AddressStatus, ConfirmStatus, FilterStatus, ListenerStatus, StatusReply},
+        wire::{AddressStatus, ConfirmStatus, FilterStatus, ListenerStatus, NameSocket, StatusReply},
     },
     base::Refusal,
     observe::address::AddressState,
@@ -37,6 +37,8 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
         let detail = address.detail.as_deref().unwrap_or_default();
         format!("{} on {} is {}: {detail}", address.address, address.interface, address.state.name())
     }));
+    let names = context.sources.names.as_ref().map(|names| names.status()).unwrap_or_default();
+    warnings.extend(names.sockets.iter().filter_map(|socket| socket.detail.clone()));
     warnings.extend(control.failure.as_ref().map(ToString::to_string));
     json(&StatusReply {
         version: context.process.version.to_owned(),
@@ -62,6 +64,18 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
                 address: address.address,
                 state: address.state.name().to_owned(),
                 detail: address.detail,
+            })
+            .collect(),
+        dns: names
+            .sockets
+            .into_iter()
+            .map(|socket| NameSocket {
+                view: socket.view,
+                interface: socket.interface,
+                address: socket.address.to_string(),
+                state: socket.state.to_owned(),
+                generation: names.generation,
+                detail: socket.detail,
             })
             .collect(),
         workers: context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default(),

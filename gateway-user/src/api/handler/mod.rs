@@ -4,6 +4,7 @@
 pub(super) mod allow;
 pub(super) mod certificate;
 pub(super) mod check;
+pub(super) mod dns;
 pub(super) mod domain;
 pub(super) mod explain;
 pub(super) mod listener;

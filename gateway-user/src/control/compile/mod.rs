@@ -3,6 +3,7 @@
 //! An object that is equal to the one of the previous snapshot is that object: what a connection or request has pinned
 //! stays in use, and enforcers may compare by address.
 
+mod dns;
 mod domain;
 mod filter;
 mod listener;
@@ -32,7 +33,7 @@ pub fn compile(
     let plan = filter::plan(state, generation);
     check(&plan)?;
     let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         generation,
         filter: reuse_one(plan, &previous.filter),
         listeners: reuse(
@@ -43,6 +44,7 @@ pub fn compile(
         vpcs: reuse(state.vpcs.values().map(|vpc| vpc::compile(vpc, site)), &previous.vpcs, |one| &one.name),
         endpoints: Vec::new(),
         addresses: vpc::addresses(state),
+        dns: Arc::default(),
         certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
         domains: reuse(
             state.domains.values().map(|domain| domain::compile(domain)),
@@ -57,7 +59,9 @@ pub fn compile(
             &previous.services,
             |one| &one.name,
         ),
-    })
+    };
+    snapshot.dns = reuse_one(dns::plan(&snapshot, site, &previous.dns), &previous.dns);
+    Ok(snapshot)
 }
 
 /// Takes the previous object in place of an equal one. Both sides are sorted by key, as the state's maps are.

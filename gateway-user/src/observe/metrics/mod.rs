@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod collect;
+pub mod dns;
 pub mod filter;
 pub mod names;
 
@@ -11,6 +12,7 @@ use prometheus_client::{collector::Collector, registry::Registry};
 
 use super::traffic::Traffic;
 
+pub use dns::NameMetrics;
 pub use filter::FilterMetrics;
 
 /// The collectors of every room.

@@ -54,3 +54,11 @@ pub const FILTER_EVENTS_LOST: (&str, &str) =
 /// Tier in force.
 pub const FILTER_INTERFACE: (&str, &str) =
     ("gateway_filter_interface", "1 for each listener interface, with the tier that judges there first");
+/// Queries to the name server.
+pub const DNS_QUERIES: (&str, &str) = (
+    "gateway_dns_queries",
+    "Queries to the name server, by view and outcome (the response code, ignored, rate_limited)",
+);
+/// Answers that did not fit into a datagram.
+pub const DNS_TRUNCATED: (&str, &str) =
+    ("gateway_dns_truncated", "Answers that were too long for UDP, by view; the asker comes back over TCP");
