@@ -251,6 +251,14 @@ impl Gateway {
         Reply::new(process::run(&mut command, COMMAND))
     }
 
+    /// As [`Self::cli`], run in a remote shell whose `$SSH_CONNECTION` is this.
+    #[track_caller]
+    pub fn cli_over_ssh(&self, connection: &str, arguments: &[&str]) -> Reply {
+        let mut command = self.cli_command(arguments);
+        command.arg("--json").env("SSH_CONNECTION", connection);
+        Reply::new(process::run(&mut command, COMMAND))
+    }
+
     /// As [`Self::cli`], with `input` on standard input.
     #[track_caller]
     pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Reply {

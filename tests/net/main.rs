@@ -4,6 +4,7 @@
 //! - `site`: not tests; the gateway host with one public listener and one service that most tests begin with.
 //! - `harness_itself`: the witnesses see what happens, else they would prove everything.
 //! - `allowlist`: what the list says is who gets in (PA-2 … PA-5), its limit and its counters.
+//! - `operability`: what an operator is told and kept from: lockout, who would be cut, explain, drops, export --nft.
 //! - `portal`: open and closed, ping (PA-1, PA-7, PA-8).
 //! - `failsafe`: what can become of the kernel filter, a test a row (the table in docs/filter.md).
 //! - `firewall`: the host's own packet filter and the allowlist have nothing to do with each other (PA-11).
@@ -33,6 +34,7 @@ mod firewall;
 mod harness_itself;
 mod interfaces;
 mod latency;
+mod operability;
 mod portal;
 mod privileges;
 mod revocation;

@@ -58,8 +58,13 @@ impl Context {
 
     /// Makes one change in the name of who asks.
     pub(super) fn edit(&self, request: &Request, edit: Edit) -> Result<Outcome, Refusal> {
-        let options =
-            Options { dry_run: request.dry_run()?, actor: Some(request.uid), confirm: request.confirm()? };
+        let options = Options {
+            dry_run: request.dry_run()?,
+            actor: Some(request.uid),
+            confirm: request.confirm()?,
+            caller: request.caller()?,
+            force: request.query.flag("force")?,
+        };
         let summary = edit.summary();
         let outcome = self.control.borrow_mut().edit(edit, options);
         // The control plane logs what it changed; what was refused is only known here.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     base::{Name, Refusal},
+    control::Caller,
     resource,
 };
 
@@ -66,6 +67,11 @@ impl Request {
     /// Whether the change is only tried.
     pub(super) fn dry_run(&self) -> Result<bool, Refusal> {
         self.query.flag("dry_run")
+    }
+
+    /// The remote shell that the request comes from, if it says so.
+    pub(super) fn caller(&self) -> Result<Option<Caller>, Refusal> {
+        self.query.value("caller").map(Caller::parse).transpose()
     }
 
     /// The time after which the change is undone unless it is confirmed.

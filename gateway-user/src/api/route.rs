@@ -43,7 +43,7 @@ pub(super) struct Route {
 }
 
 /// What every change takes.
-const CHANGE: &[&str] = &["dry_run", "confirm"];
+const CHANGE: &[&str] = &["dry_run", "confirm", "force", "caller"];
 
 macro_rules! routes {
     ($($method:ident $path:literal $access:ident $summary:literal, $query:expr, $body:expr, $reply:literal, $handle:path;)+) => {
@@ -92,12 +92,12 @@ static ROUTES: &[Route] = routes! {
     DELETE "/v1/vpcs/{name}" Write "Detach a private network; its endpoint is silent", CHANGE, None, "Changed", handler::vpc::delete;
 
     GET "/v1/certificates" Read "List the certificates", &[], None, "CertificateList", handler::certificate::list;
-    POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "confirm", "replace"], Some("Certificate"), "Changed", handler::certificate::add;
+    POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "confirm", "force", "caller", "replace"], Some("Certificate"), "Changed", handler::certificate::add;
     GET "/v1/certificates/{name}" Read "Show a certificate", &[], None, "CertificateItem", handler::certificate::show;
     DELETE "/v1/certificates/{name}" Write "Delete a certificate", CHANGE, None, "Changed", handler::certificate::delete;
 
     GET "/v1/domains" Read "List the domains", &[], None, "DomainList", handler::domain::list;
-    POST "/v1/domains" Write "Add a domain; with `replace` change it in place", &["dry_run", "confirm", "replace"], Some("Domain"), "Changed", handler::domain::add;
+    POST "/v1/domains" Write "Add a domain; with `replace` change it in place", &["dry_run", "confirm", "force", "caller", "replace"], Some("Domain"), "Changed", handler::domain::add;
     GET "/v1/domains/{host}" Read "Show a domain", &[], None, "DomainItem", handler::domain::show;
     DELETE "/v1/domains/{host}" Write "Delete a domain", CHANGE, None, "Changed", handler::domain::delete;
     GET "/v1/domains/{host}/check" Read "Check name resolution, listener and certificate of a domain", &[], None, "Check", handler::check::check;
@@ -117,7 +117,7 @@ static ROUTES: &[Route] = routes! {
 
     POST "/v1/apply" Write "Make the configuration what a declarative file says", CHANGE, Some("Document"), "Applied", handler::store::apply;
     POST "/v1/confirm" Write "Keep the change that was made with `confirm`", &[], None, "Confirmed", handler::store::confirm;
-    POST "/v1/diff" Read "What `apply` of this file would change", &[], Some("Document"), "Diff", handler::store::diff;
+    POST "/v1/diff" Read "What `apply` of this file would change, and whom it would keep out", &["caller"], Some("Document"), "Diff", handler::store::diff;
     GET "/v1/export" Read "The configuration as a declarative file; `with_secrets` only for who may write; `nft`: as an nftables ruleset", &["with_secrets", "nft"], None, "Export", handler::store::export;
     GET "/v1/history" Read "Generations, newest first", &[], None, "History", handler::store::history;
     POST "/v1/rollback" Write "Return to an earlier generation", CHANGE, Some("Rollback"), "Changed", handler::store::rollback;

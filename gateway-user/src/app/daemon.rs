@@ -101,6 +101,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             Box::new(proxy.clone()),
         ],
     )?;
+    let mut control = control;
+    let users = proxy.clone();
+    control.watch(Box::new(move || users.0.borrow().seen()));
     let control = Rc::new(RefCell::new(control));
     say_what_is_in_force(&control, &filter, &addresses, &proxy);
 

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, Manner, Session,
-    output::{field, item_lines, items_table, plain, print_json, print_line, print_text},
+    DONE, Done, Manner, Session, caller,
+    output::{Table, field, item_lines, items_table, plain, print_json, print_line, print_text},
 };
 use crate::{
     api::client::{Call, Failure},
@@ -55,6 +55,7 @@ impl Session {
             (_, _) => print_line(&format!("{done} (generation {generation})")),
         }
         print_text(&difference(&reply));
+        print_text(&consequences(&reply));
         more(&reply);
         Ok(DONE)
     }
@@ -102,6 +103,12 @@ impl Manner {
         if let Some(wait) = &self.confirm {
             call = call.query("confirm", wait);
         }
+        if self.force {
+            call = call.query("force", true);
+        }
+        if let Some(connection) = caller::connection() {
+            call = call.query("caller", connection);
+        }
         call
     }
 }
@@ -110,6 +117,32 @@ impl Manner {
 pub(super) fn difference(reply: &Value) -> String {
     let changes = reply.get("changes").and_then(Value::as_array).into_iter().flatten();
     changes.map(|change| format!("  {}\n", line(change))).collect()
+}
+
+/// Whom a change would keep out, and what else is to be known of it.
+pub(super) fn consequences(reply: &Value) -> String {
+    let lost = reply.get("would_cut").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    if !lost.is_empty() {
+        let mut table = Table::new(&["SOURCE", "LISTENER", "CONNECTIONS", "CUT", "LAST SEEN", "REASON"]);
+        for one in lost {
+            table.row(
+                ["source", "listener", "connections", "cut", "last_seen", "reason"]
+                    .map(|key| field(one, key)),
+            );
+        }
+        let total = reply.get("would_cut_total").and_then(Value::as_u64).unwrap_or_default();
+        let shown = if total > lost.len() as u64 {
+            format!(" ({} of {total} are shown)", lost.len())
+        } else {
+            String::new()
+        };
+        text.push_str(&format!("these sources would be kept out{shown}:\n{}", table.render()));
+    }
+    for note in reply.get("notes").and_then(Value::as_array).into_iter().flatten() {
+        text.push_str(&format!("note: {}\n", plain(note)));
+    }
+    text
 }
 
 fn line(change: &Value) -> String {

@@ -4,6 +4,7 @@
 //! `--json`, to stdout as `{"error": …}` too. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon.
 
 mod allow;
+mod caller;
 mod cert;
 mod change;
 mod dns;
@@ -183,6 +184,9 @@ struct Manner {
     /// Undo it after this time (`30s`) unless `gateway confirm` comes first: for changes that may lock you out
     #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
     confirm: Option<String>,
+    /// Do it although it cuts your own way in
+    #[arg(long)]
+    force: bool,
 }
 
 /// What a verb needs: the daemon and the form of the answer.

@@ -100,7 +100,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Fields that are seconds since the Unix epoch, wherever they stand.
-const TIMES: [&str; 5] = ["time", "created", "until", "not_before", "not_after"];
+const TIMES: [&str; 6] = ["time", "created", "until", "not_before", "not_after", "last_seen"];
 
 /// A field of an answer as text for people: `-` when it is absent.
 pub(super) fn field(value: &Value, key: &str) -> String {

@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, Manner, REFUSED, Session,
-    change::{difference, read_text},
+    DONE, Done, Manner, REFUSED, Session, caller,
+    change::{consequences, difference, read_text},
     output::{field, print_json, print_line, print_text},
 };
 use crate::{
@@ -89,12 +89,17 @@ impl ConfirmArgs {
 impl DiffArgs {
     pub(super) fn run(&self, session: &Session) -> Done {
         let text = read_text(&self.file, "file")?;
-        let reply = session.client.send(Call::post(&["diff"]).toml(text))?;
+        let mut call = Call::post(&["diff"]).toml(text);
+        if let Some(connection) = caller::connection() {
+            call = call.query("caller", connection);
+        }
+        let reply = session.client.send(call)?;
         let changed = reply.get("changed").and_then(Value::as_bool).unwrap_or(true);
         if session.json {
             print_json(&reply);
         } else if changed {
             print_text(&difference(&reply));
+            print_text(&consequences(&reply));
         } else {
             print_line(&format!("no difference to generation {}", field(&reply, "generation")));
         }

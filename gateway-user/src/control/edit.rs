@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Change, Document};
+use super::{Caller, Change, Document, Loss};
 use crate::{
     base::{Generation, Name},
     resource::{Allowlist, Certificate, Domain, Host, Listener, Route, Secret, Service, ServicePatch, Vpc},
@@ -104,6 +104,10 @@ pub struct Options {
     pub actor: Option<u32>,
     /// Undo the change after this time unless `Control::confirm` comes first.
     pub confirm: Option<Duration>,
+    /// Where the remote shell of who asks comes from, so that nobody cuts off himself by mistake.
+    pub caller: Option<Caller>,
+    /// The caller accepts to be cut off.
+    pub force: bool,
 }
 
 /// What a change did.
@@ -122,6 +126,9 @@ pub struct Outcome {
     /// The change is undone unless it is confirmed by this time (seconds since the Unix epoch).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm_by: Option<u64>,
+    /// Of a dry run: whom it would keep out.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
     /// Certificates or other things that a rollback could not restore and kept or left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -10,18 +10,20 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 
 use super::{
-    Change, Config, Edit, FirstStart, Options, Outcome,
+    Caller, Change, Config, Edit, FirstStart, Loss, Options, Outcome,
+    access::{self, Judge},
     compile::compile,
     diff::diff,
     publish::{Failed, Publisher},
-    query::item,
+    query::{interface_of, item},
     state::{Context, Effect, State},
     store::{HistoryChange, HistoryLine, Pending, Saved, Store},
 };
 use crate::{
     base::{Generation, Refusal, Site, clock},
+    observe::seen::SeenSource,
     resource::{Address, Allowlist, Exposure, Listener, gateway, name},
-    snapshot::{Snapshot, Subscriber},
+    snapshot::{Snapshot, Subscriber, filter::FilterTables},
 };
 
 /// How long a publication that failed waits for its next try.
@@ -41,6 +43,8 @@ pub struct Control {
     /// A change of this number was taken back and that could not be written: the store is not at `saved`.
     unsaved: Option<Generation>,
     now: fn() -> Duration,
+    /// Who uses the listeners; nobody is known without a data plane.
+    seen: Option<Box<dyn SeenSource>>,
 }
 
 // === impl Control: changes ===
@@ -77,6 +81,7 @@ impl Control {
             failure: None,
             unsaved: None,
             now,
+            seen: None,
         };
         if fresh {
             control.begin(config.first_start)?;
@@ -108,8 +113,14 @@ impl Control {
             self.with_context(|context| state.edit(Edit::ListenerAdd(local()?), context))?;
         }
         let generation = self.saved.last.next();
+        let next = Arc::new(compile(&state, &self.site, generation, &self.live)?);
         let after = Saved { generation, last: generation, state, pending: None };
-        self.advance(after, "first start".to_owned(), None)
+        self.advance(after, next, "first start".to_owned(), None)
+    }
+
+    /// Lets changes be judged by who uses the listeners.
+    pub fn watch(&mut self, seen: Box<dyn SeenSource>) {
+        self.seen = Some(seen);
     }
 
     /// Makes one change.
@@ -142,16 +153,27 @@ impl Control {
         }
         let changes = diff(&self.saved.state, &state);
         let generation = self.saved.last.next();
+        let next = Arc::new(compile(&state, &self.site, generation, &self.live)?);
         if options.dry_run {
-            let next = Arc::new(compile(&state, &self.site, generation, &self.live)?);
             self.publisher.rehearse(&next)?;
-            return Ok(self.outcome(&state, self.saved.generation, effect, changes, true));
+            let (loss, note) = self.loss(&next, options.caller.as_ref())?;
+            let mut outcome = self.outcome(&state, self.saved.generation, effect, changes, true);
+            outcome.notes.extend(note.map(|refusal| refusal.to_string()));
+            outcome.loss = Some(loss);
+            return Ok(outcome);
+        }
+        if options.caller.is_some()
+            && !options.force
+            && let (_, Some(refusal)) = self.loss(&next, options.caller.as_ref())?
+        {
+            return Err(refusal);
         }
         let pending = match options.confirm {
             Some(wait) => Some(self.pending(wait)),
             None => self.saved.pending.clone().filter(|_| keep_pending),
         };
-        self.advance(Saved { generation, last: generation, state, pending }, summary, options.actor)?;
+        let after = Saved { generation, last: generation, state, pending };
+        self.advance(after, next, summary, options.actor)?;
         Ok(self.outcome(&self.saved.state, generation, effect, changes, false))
     }
 
@@ -169,9 +191,34 @@ impl Control {
         }
     }
 
-    /// Publishes and stores `after`, or leaves everything as it was.
-    fn advance(&mut self, after: Saved, summary: String, actor: Option<u32>) -> Result<(), Refusal> {
-        let next = Arc::new(compile(&after.state, &self.site, after.generation, &self.live)?);
+    /// Whom `next` would keep out, and the refusal if its caller is among them.
+    pub(super) fn loss(
+        &self,
+        next: &Snapshot,
+        caller: Option<&Caller>,
+    ) -> Result<(Loss, Option<Refusal>), Refusal> {
+        if self.live.filter.listeners == next.filter.listeners {
+            return Ok((Loss::default(), None));
+        }
+        let tables = |snapshot: &Snapshot| FilterTables::unresolved(&snapshot.filter);
+        let (before, after) = (tables(&self.live)?, tables(next)?);
+        let judge = Judge { before: &before, after: &after };
+        let seen = self.seen.as_ref().map(|seen| seen.seen()).unwrap_or_default();
+        let cut = caller.map_or(Vec::new(), |caller| {
+            judge.caller(caller, interface_of(caller.server.ip()).as_deref(), &seen)
+        });
+        let refusal = (!cut.is_empty()).then(|| access::would_cut_caller(&cut));
+        Ok((judge.lost(&seen), refusal))
+    }
+
+    /// Publishes and stores `after`, compiled as `next`, or leaves everything as it was.
+    fn advance(
+        &mut self,
+        after: Saved,
+        next: Arc<Snapshot>,
+        summary: String,
+        actor: Option<u32>,
+    ) -> Result<(), Refusal> {
         let line = HistoryLine { time: (self.now)().as_secs(), actor, summary };
         let (store, saved) = (&mut self.store, &self.saved);
         let persist = || store.commit(saved, &after, HistoryChange::Add(&line));
@@ -327,6 +374,7 @@ impl Control {
             tokens: if dry_run { Vec::new() } else { effect.tokens },
             confirm_by: self.saved.pending.as_ref().filter(|_| !dry_run).map(|pending| pending.until),
             diff,
+            loss: None,
             notes: effect.notes,
         }
     }

@@ -4,6 +4,7 @@
 //! store, and the subscribers' `commit`, in this order. A failure anywhere leaves everything as it was. Everything is
 //! synchronous and single-threaded; it lives in an `Rc<RefCell<Control>>` on the control runtime.
 
+pub mod access;
 pub mod change;
 pub mod compile;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod state;
 pub mod store;
 pub mod view;
 
+pub use access::{Caller, Loss};
 pub use change::Change;
 pub use config::{Config, FirstStart};
 pub use document::Document;

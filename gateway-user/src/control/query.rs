@@ -5,12 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Change, Control, Document, Edit,
+    Caller, Control, Document, Edit,
+    compile::compile,
     diff::diff,
     state::{State, export::Secrets, not_found},
     view::{
-        AllowView, CertificateView, ConfirmView, DomainView, EnforcerView, GatewayView, HistoryView,
-        ListView, ListenerView, RouteView, ServiceView, StatusView, VpcView, build,
+        AllowView, CertificateView, ConfirmView, Difference, DomainView, EnforcerView, GatewayView,
+        HistoryView, ListView, ListenerView, RouteView, ServiceView, StatusView, VpcView, build,
     },
 };
 use crate::{
@@ -184,10 +185,16 @@ impl Control {
     ///
     /// # Errors
     /// The document is refused.
-    pub fn diff(&self, document: Document) -> Result<Vec<Change>, Refusal> {
+    pub fn diff(&self, document: Document, caller: Option<&Caller>) -> Result<Difference, Refusal> {
         let mut state = self.saved.state.clone();
         self.with_context(|context| state.edit(Edit::Apply(Box::new(document)), context))?;
-        Ok(diff(&self.saved.state, &state))
+        let next = compile(&state, &self.site, self.saved.last.next(), &self.live)?;
+        let (loss, note) = self.loss(&next, caller)?;
+        Ok(Difference {
+            changes: diff(&self.saved.state, &state),
+            loss,
+            notes: note.iter().map(ToString::to_string).collect(),
+        })
     }
 
     /// The configuration as a document; secrets by fingerprint, or whole.
@@ -226,13 +233,20 @@ pub(super) fn item(state: &State, site: &Site, kind: Kind, name: &str) -> Value 
     view.and_then(Result::ok).unwrap_or_default()
 }
 
+/// The interface that has this address at this moment.
+pub(super) fn interface_of(ip: IpAddr) -> Option<String> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?;
+    all.find(|one| one.address.and_then(address) == Some(ip)).map(|one| one.interface_name)
+}
+
+fn address(storage: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+    let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+}
+
 /// The addresses of an interface at this moment, without link-local ones, which need a scope that a URL cannot have.
 fn interface_addresses(interface: &str) -> Vec<IpAddr> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let address = |storage: nix::sys::socket::SockaddrStorage| {
-        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-    };
     all.filter(|one| one.interface_name == interface)
         .filter_map(|one| one.address.and_then(address))
         .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))

@@ -7,4 +7,5 @@ pub mod filter;
 pub mod liveness;
 pub mod log;
 pub mod metrics;
+pub mod seen;
 pub mod traffic;

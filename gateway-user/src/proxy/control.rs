@@ -28,6 +28,7 @@ use crate::{
     base::{Generation, Name, Refusal, clock},
     observe::{
         access::Log,
+        seen::{self, Seen},
         traffic::{Report, Traffic},
     },
     snapshot::{Exposure, Snapshot, Subscriber, filter::FilterTables},
@@ -125,6 +126,20 @@ impl Proxy {
     #[must_use]
     pub fn traffic(&self) -> Report {
         self.shared.traffic.report()
+    }
+
+    /// Everybody who is connected, and who was let in lately, over all workers.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        let (answer, answers) = mpsc::channel();
+        let asked = self.workers.iter().filter(|worker| {
+            let survey = Command::Survey(answer.clone());
+            worker.commands.send(survey).is_ok()
+        });
+        let asked = asked.count();
+        drop(answer);
+        // A worker that is stuck for longer is left out, rather than holding up who asks.
+        seen::merge((0..asked).map_while(|_| answers.recv_timeout(ACK).ok()).flatten())
     }
 
     /// Number of worker threads.

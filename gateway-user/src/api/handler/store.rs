@@ -31,12 +31,16 @@ pub(in crate::api) fn confirm(context: &Context, request: &Request) -> Result<Re
 pub(in crate::api) fn diff(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let document = Document::parse(request.text()?)?;
     let control = context.control.borrow();
-    let changes = control.diff(document)?;
-    json(&value!({
-        "generation": control.generation(),
-        "changed": !changes.is_empty(),
-        "changes": changes,
-    }))
+    let difference = control.diff(document, request.caller()?.as_ref())?;
+    let changed = !difference.changes.is_empty();
+    let Reply::Json(mut reply) = json(&difference)? else {
+        return Err(Refusal::new("internal", "a difference is not an object"));
+    };
+    if let Some(map) = reply.as_object_mut() {
+        map.insert("generation".to_owned(), control.generation().0.into());
+        map.insert("changed".to_owned(), changed.into());
+    }
+    Ok(Reply::Json(reply))
 }
 
 pub(in crate::api) fn export(context: &Context, request: &Request) -> Result<Reply, Refusal> {

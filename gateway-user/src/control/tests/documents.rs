@@ -50,7 +50,7 @@ fn on_another_state_secrets_are_missed_by_name_or_brought_along() {
 fn what_the_document_does_not_have_is_removed() {
     let mut world = full();
     let text = "[[service]]\nname = 'chat'\ninstance = '[2001:db8::7]:8000'\n";
-    let diff = world.control.diff(Document::parse(text).unwrap()).unwrap();
+    let diff = world.control.diff(Document::parse(text).unwrap(), None).unwrap().changes;
     assert!(diff.iter().any(|change| change.name == "edge" && change.new.is_none()), "{diff:?}");
     let outcome = world.ok(Edit::Apply(Box::new(Document::parse(text).unwrap())));
     assert_eq!(outcome.diff, diff);
@@ -69,7 +69,7 @@ fn a_differing_field_is_named_with_old_and_new() {
     let mut document = world.control.export(false);
     document.service[0].qps = Some(7);
     document.listener[0].allow = cidrs("198.51.100.7 203.0.113.0/24");
-    let diff = world.control.diff(document.clone()).unwrap();
+    let diff = world.control.diff(document.clone(), None).unwrap().changes;
     let lines: Vec<String> = diff.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
@@ -80,7 +80,7 @@ fn a_differing_field_is_named_with_old_and_new() {
         ]
     );
     world.ok(Edit::Apply(Box::new(document.clone())));
-    assert!(world.control.diff(document).unwrap().is_empty());
+    assert!(world.control.diff(document, None).unwrap().changes.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod build;
 
 use serde::Serialize;
 
+use super::{Change, Loss};
 use crate::{
     base::{Generation, Name, Refusal},
     resource::{
@@ -209,6 +210,18 @@ pub struct ConfirmView {
     pub left: u64,
     /// The generation whose configuration comes back then.
     pub back_to: Generation,
+}
+
+/// What applying a document would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub changes: Vec<Change>,
+    /// Whom it would keep out.
+    #[serde(flatten)]
+    pub loss: Loss,
+    /// What whoever asks should know before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod bind;
 mod holder;
 pub(crate) mod live;
+pub(crate) mod recent;
 pub(crate) mod socket;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

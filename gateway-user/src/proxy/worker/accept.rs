@@ -113,6 +113,7 @@ fn admit(
         return None;
     }
     cells.accepted.add(1);
+    worker.recent.note(listener.listener.id, peer.ip().to_canonical(), local, worker.timers.tick());
     let counters = Arc::clone(&listener.counters);
     Some(Rc::new(Conn::new(Opening {
         socket: id,

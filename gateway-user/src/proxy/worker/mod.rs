@@ -35,12 +35,17 @@ use super::{
         SocketId,
         admission::{self, Flow},
         live::{End, Live},
+        recent::Recent,
     },
     view::View,
 };
 use crate::{
     base::clock,
-    observe::{access, traffic::Traffic},
+    observe::{
+        access,
+        seen::{self, Seen},
+        traffic::Traffic,
+    },
 };
 
 /// What all workers share. Only atomics and immutable data on the request path.
@@ -64,6 +69,8 @@ pub(crate) struct Seed {
 pub(crate) enum Command {
     /// The seed changed: serve its view, on its sockets.
     Apply(mpsc::Sender<usize>),
+    /// Say who is connected and who was let in lately.
+    Survey(mpsc::Sender<Vec<Seen>>),
     /// Take no more connections, finish what is in flight, cut the rest after the deadline.
     Stop(Duration, mpsc::Sender<usize>),
 }
@@ -75,6 +82,7 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) live: Rc<Live>,
+    pub(crate) recent: Recent,
     pub(crate) log: RefCell<access::Buffer>,
     /// Buffers to be used again.
     spare: RefCell<Vec<Vec<u8>>>,
@@ -148,6 +156,7 @@ impl Worker {
                         worker.apply(seed);
                         let _ = done.send(id);
                     }
+                    Some(Command::Survey(answer)) => drop(answer.send(worker.survey())),
                     Some(Command::Stop(deadline, done)) => break (deadline, Some(done)),
                     // The proxy is gone without a stop: nobody is left to serve for.
                     None => break (Duration::ZERO, None),
@@ -171,6 +180,7 @@ impl Worker {
             current: RefCell::new(Rc::new(Current { view: Arc::new(View::empty()), targets: Vec::new() })),
             timers: Timers::new(),
             live: Rc::default(),
+            recent: Recent::default(),
             log: RefCell::new(shared.log.buffer()),
             spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
@@ -251,6 +261,41 @@ impl Worker {
             }
         }
         self.judge_again(&view);
+    }
+
+    /// Who is connected, and who was let in lately.
+    fn survey(&self) -> Vec<Seen> {
+        let current = self.current();
+        let tick = self.timers.tick();
+        let now = self.epoch.get() + timer::TICK * tick;
+        let mut parts = Vec::new();
+        self.live.each(|conn| {
+            let (_, index) = conn.listener.get();
+            let Some(view) = current.view.listeners.get(index) else { return };
+            parts.push(Seen {
+                listener: view.listener.name.clone(),
+                interface: view.listener.interface.clone(),
+                source: conn.peer.ip().to_canonical(),
+                local: conn.local_address,
+                connections: 1,
+                admitted: 0,
+                last: now,
+            });
+        });
+        for visit in self.recent.all() {
+            let of = current.view.listeners.iter().find(|view| view.listener.id == visit.listener);
+            let Some(view) = of else { continue };
+            parts.push(Seen {
+                listener: view.listener.name.clone(),
+                interface: view.listener.interface.clone(),
+                source: visit.source,
+                local: visit.local,
+                connections: 0,
+                admitted: visit.admitted,
+                last: now.saturating_sub(timer::TICK * tick.saturating_sub(visit.tick)),
+            });
+        }
+        seen::merge(parts)
     }
 
     /// Cuts connections whose listener is gone or that it does not admit any more.
