@@ -12,7 +12,8 @@ use crate::{
     packet::{Family, Kind, MAX_TAGS, Packet, halves},
     reason::Reason,
     table::{
-        CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ECHO_ALL, SLOT_OPEN, SLOT_SILENT, Slot, place,
+        CHAIN_MAX, ENTRY_DRAINING, EndpointKey, HASHED, SLOT_ECHO_ALL, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT,
+        Slot, place,
     },
 };
 
@@ -310,7 +311,7 @@ fn judge_near<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool)
     }
     let id = source.entry(slot);
     if id == Verdict::NO_ENTRY {
-        return Verdict::new(Reason::NotAllowed, slot.listener);
+        return missed(slot);
     }
     let reason = if id & ENTRY_DRAINING == 0 {
         Reason::Allowed
@@ -336,6 +337,13 @@ fn judge_echo<A: Comparable>(slot: &Slot, source: A) -> Verdict {
     if id & ENTRY_DRAINING == 0 {
         Verdict { reason: Reason::Echo, listener: slot.listener, entry: id }
     } else {
-        Verdict::new(Reason::NotAllowed, slot.listener)
+        missed(slot)
     }
+}
+
+/// A source that is not on the list.
+#[inline(always)]
+const fn missed(slot: &Slot) -> Verdict {
+    let monitored = slot.flags & SLOT_MONITOR != 0;
+    Verdict::new(if monitored { Reason::Monitored } else { Reason::NotAllowed }, slot.listener)
 }

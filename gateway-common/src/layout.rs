@@ -4,11 +4,12 @@ use core::mem::offset_of;
 
 use crate::{
     counters::{Counter, ENTRY_COUNTERS, MAX_LISTENERS, REASONS, SAMPLE_FLOOD},
+    defence::{BANS, BUDGETED_SOURCES, Ban, Budget, Source},
     event::DropEvent,
     reason::Reason,
     table::{
         BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, Entry4, Entry6, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
+        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT, Slot,
     },
 };
 
@@ -69,6 +70,12 @@ pub const LAYOUT_HASH: u64 = hash(&[
     SLOT_OPEN as u64,
     SLOT_ECHO_ALL as u64,
     SLOT_SILENT as u64,
+    SLOT_MONITOR as u64,
+    size_of::<Source>() as u64,
+    size_of::<Ban>() as u64,
+    size_of::<Budget>() as u64,
+    BANS as u64,
+    BUDGETED_SOURCES as u64,
     ENTRY_DRAINING as u64,
 ]);
 

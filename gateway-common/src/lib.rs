@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod counters;
 pub mod decide;
+pub mod defence;
 pub mod event;
 pub mod explain;
 pub mod family;

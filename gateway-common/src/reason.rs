@@ -68,6 +68,12 @@ reasons! {
     Silent = 12, "silent", Drop;
     /// The tables are incomplete; the packet might be for a listener, so it is dropped.
     TableMissing = 13, "table_missing", Drop;
+    /// The source is not on the allowlist, and the listener is monitored: it would have been dropped.
+    Monitored = 14, "monitored", Pass;
+    /// A new connection of an allowed source that has used up its share of the listener's budget.
+    SynBudget = 15, "syn_budget", Drop;
+    /// An allowed source that is banned.
+    Banned = 16, "banned", Drop;
 }
 
 #[cfg(test)]

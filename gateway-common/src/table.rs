@@ -48,6 +48,9 @@ pub const SLOT_ECHO_ALL: u32 = 1 << 1;
 /// [`Slot::flags`]: the endpoint is silent to everything.
 pub const SLOT_SILENT: u32 = 1 << 2;
 
+/// [`Slot::flags`]: what the allowlist would drop passes, and is counted.
+pub const SLOT_MONITOR: u32 = 1 << 7;
+
 /// Bit of an entry's id byte: the entry is being drained (a SYN is dropped, other segments pass).
 pub const ENTRY_DRAINING: u8 = 1 << 7;
 

@@ -14,7 +14,7 @@ use gateway_common::{
     parse::{Bytes, Upper, parse, walk},
 };
 
-use crate::{filter, report};
+use crate::{defence, filter, report};
 
 /// A frame as an entry point gets it.
 pub(crate) trait Frame {
@@ -28,6 +28,8 @@ pub(crate) trait Frame {
     fn judge(&self) -> Verdict;
     /// Sends the drop as an event, out of line.
     fn send(&self, verdict: Verdict);
+    /// The verdict of `defence::defend`, out of line.
+    fn defend(&self, verdict: Verdict) -> Verdict;
 }
 
 /// A frame in one buffer, or the first buffer of a frame.
@@ -184,6 +186,12 @@ impl Frame for Linear {
     }
 
     #[inline(always)]
+    fn defend(&self, verdict: Verdict) -> Verdict {
+        // SAFETY: as above.
+        Verdict::from_word(unsafe { defence::defend_linear(self.context, verdict.word()) })
+    }
+
+    #[inline(always)]
     fn packet(&self) -> Packet {
         parse(self).unwrap_or(Packet::OTHER)
     }
@@ -217,6 +225,12 @@ impl Frame for Whole {
     fn send(&self, verdict: Verdict) {
         // SAFETY: as above.
         unsafe { report::send_whole(self.linear.context, verdict.word()) };
+    }
+
+    #[inline(always)]
+    fn defend(&self, verdict: Verdict) -> Verdict {
+        // SAFETY: as above.
+        Verdict::from_word(unsafe { defence::defend_whole(self.linear.context, verdict.word()) })
     }
 
     #[inline(always)]

@@ -1,9 +1,11 @@
 //! Entry points of the filter's programs, and what each verdict does to the packet.
 //!
 //! Reading order: [`frame`] (the packet's bytes) → `gateway_common::parse` (what they say) → `gateway_common::decide`
-//! over [`maps`] and [`filter`] (the verdict) → [`report`] (counters and events) → an XDP action, here.
+//! over [`maps`] and [`filter`] (the verdict) → [`defence`] (bans and budgets of who may come in) → [`report`] (counters and events) → an XDP action, here.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod defence;
 #[cfg(target_arch = "bpf")]
 mod explain;
 #[cfg(target_arch = "bpf")]

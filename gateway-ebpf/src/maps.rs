@@ -6,11 +6,12 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use gateway_common::{
-    counters::{Counter, ENTRY_COUNTER_SLOTS, VERDICT_COUNTERS},
+    counters::{Counter, ENTRY_COUNTER_SLOTS, MAX_LISTENERS, VERDICT_COUNTERS},
+    defence::{BANS as BANNED, BUDGETED_SOURCES, Ban, Budget, Source},
     table::{ENDPOINT_ROWS, EndpointKey, PORT_WORDS, SLOTS, Slot},
 };
 
@@ -52,6 +53,25 @@ pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// The type is given where events are made, because libbpf refuses a ring buffer that declares one.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), { 256 * 1024 }> = RingBuf::new();
+
+/// What there is to look for behind a positive verdict: `GUARD_BANS`, `GUARD_BUDGETS`. The daemon writes it, and the
+/// program reads it once for a packet of an allowed source; while it is 0, that is all that the defence costs.
+#[btf_map]
+pub(crate) static GUARD: Array<u32, 1> = Array::new();
+
+/// Banned sources (700 KiB). The daemon writes, the program reads; hash, because a ban must not be forgotten for
+/// another.
+#[btf_map]
+pub(crate) static BANS: HashMap<Source, Ban, { BANNED as usize }> = HashMap::new();
+
+/// Budgets of new connections by listener (12 KiB). The daemon writes rates, the program what is left.
+#[btf_map]
+pub(crate) static BUDGETS: Array<Budget, { MAX_LISTENERS as usize }> = Array::new();
+
+/// What is left of each source's share (1.5 MiB). The program writes; LRU, because the sources of a wide list are more
+/// than any table holds.
+#[btf_map]
+pub(crate) static SHARES: LruHashMap<Source, u64, { BUDGETED_SOURCES as usize }> = LruHashMap::new();
 
 /// The interface that this instance is attached to, set before it is loaded. A bond's members belong to the bond, so
 /// the index cannot be taken from the packet.

@@ -19,6 +19,7 @@ use gateway_common::{
 };
 
 use crate::{
+    defence,
     filter::Live,
     frame::{Frame, Linear, Whole},
     maps::{ENTRIES, EVENTS, INTERFACE, LOST, SAMPLE, VERDICTS},
@@ -56,6 +57,7 @@ pub(crate) fn report<F: Frame>(frame: &F, verdict: Verdict) -> Action {
     if matches!(verdict.reason, Reason::NotListener) {
         return Action::Pass;
     }
+    let verdict = defence::check(frame, verdict);
     let length = frame.length();
     if verdict.entry != Verdict::NO_ENTRY {
         count(ENTRIES.get_ptr_mut(entry_index(verdict.listener, verdict.entry)), length);

@@ -14,7 +14,7 @@ use gateway_common::{
 };
 
 use crate::{
-    filter,
+    defence, filter,
     frame::{Frame, Linear},
     maps::LINK_HEADER,
     report,
@@ -87,6 +87,12 @@ impl Frame for Buffer {
         // SAFETY: as above.
         unsafe { send_buffer(self.context, verdict.word()) };
     }
+
+    #[inline(always)]
+    fn defend(&self, verdict: Verdict) -> Verdict {
+        // SAFETY: as above.
+        Verdict::from_word(unsafe { defend_buffer(self.context, verdict.word()) })
+    }
 }
 
 impl Copied {
@@ -142,6 +148,16 @@ unsafe extern "C" fn judge_buffer(context: *mut __sk_buff) -> u64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn send_buffer(context: *mut __sk_buff, verdict: u64) -> u64 {
     report::send(&Buffer::new(&TcContext::new(context)), Verdict::from_word(verdict))
+}
+
+/// [`defence::defend`] for a socket buffer.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn defend_buffer(context: *mut __sk_buff, verdict: u64) -> u64 {
+    defence::defend(&Buffer::new(&TcContext::new(context)), Verdict::from_word(verdict)).word()
 }
 
 /// [`walk`] by copy.

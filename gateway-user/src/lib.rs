@@ -21,6 +21,7 @@ pub mod settings;
 pub mod resource;
 
 pub mod control;
+pub mod defence;
 
 pub mod kernel;
 

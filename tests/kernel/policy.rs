@@ -4,6 +4,7 @@ use gateway_user::{
     base::{Generation, Name, Refusal},
     snapshot::filter::{
         Attachment, Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress,
+        ListenerOptions,
     },
 };
 
@@ -32,6 +33,7 @@ pub(crate) fn listener(id: u16, interface: &str, addresses: &[&str], entries: &[
         ports: vec![443],
         open: true,
         echo: Echo::Everybody,
+        options: ListenerOptions::default(),
         entries: entries.iter().zip(0..).map(|(text, id)| entry(text, id)).collect(),
     }
 }

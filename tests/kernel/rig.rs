@@ -10,6 +10,7 @@ use aya::{
 use gateway_common::{
     counters::{Counter, REASONS, entry_index, verdict_index},
     decide::Verdict,
+    defence::{Ban, Budget, NOTE, Source},
     event::DropEvent,
     explain,
     reason::{Action, Reason},
@@ -226,6 +227,31 @@ impl Rig {
             Reason::ALL.iter().map(move |reason| sum(verdicts, verdict_index(listener, *reason)).packets)
         };
         [0].iter().chain(listeners).flat_map(of).sum()
+    }
+
+    /// Bans a source until `until` (nanoseconds of the kernel's clock).
+    pub(crate) fn ban(&mut self, source: Source, until: u64, enforced: bool) {
+        let ban = Ban {
+            until,
+            since: 0,
+            enforced: u32::from(enforced),
+            cause: 0,
+            repeats: 0,
+            actor: 0,
+            note: [0; NOTE],
+        };
+        HashMap::<_, Source, Ban>::try_from(self.map("BANS")).unwrap().insert(source, ban, 0).unwrap();
+    }
+
+    /// Sets a listener's budgets, in nanoseconds per connection.
+    pub(crate) fn budget(&mut self, listener: u32, interval: u64, share: u64) {
+        let mut budgets = Array::<_, Budget>::try_from(self.map("BUDGETS")).unwrap();
+        budgets.set(listener, Budget { interval, share, even: 0 }, 0).unwrap();
+    }
+
+    /// Says what there is to look for behind a positive verdict.
+    pub(crate) fn arm(&mut self, guard: u32) {
+        Array::<_, u32>::try_from(self.map("GUARD")).unwrap().set(0, guard, 0).unwrap();
     }
 
     /// Puts a sampling mask in force.

@@ -7,7 +7,7 @@ use gateway_user::{
     kernel::{Config, Filter, FilterMode},
     snapshot::{
         FilterPlan, Snapshot, Subscriber as _,
-        filter::{Echo, FilterEntry, FilterListener, ListenAddress},
+        filter::{Echo, FilterEntry, FilterListener, ListenAddress, ListenerOptions},
     },
 };
 use harness::{scratch::Scratch, topology::PUBLIC_V4};
@@ -22,6 +22,7 @@ pub(crate) fn listener(id: u16, interface: &str, cidrs: &[&str]) -> FilterListen
         ports: vec![443],
         open: true,
         echo: Echo::Everybody,
+        options: ListenerOptions::default(),
         entries: cidrs
             .iter()
             .zip(0..)

@@ -96,7 +96,7 @@ mod tests {
     use super::ruleset;
     use crate::{
         base::{Generation, Name},
-        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress},
+        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, ListenerOptions},
     };
 
     fn listener(name: &str, addresses: &[ListenAddress], open: bool) -> FilterListener {
@@ -109,6 +109,7 @@ mod tests {
             ports: vec![80, 443],
             open,
             echo: Echo::Everybody,
+            options: ListenerOptions::default(),
             entries: vec![
                 entry(0, "192.0.2.0/24", false),
                 entry(1, "2001:db8::/32", false),

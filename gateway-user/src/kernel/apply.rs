@@ -279,6 +279,10 @@ impl Kernel {
             self.abandon(staged);
             return Err(refusal);
         }
+        // Beside the generation, not of it: a budget that changes a moment later than the list admits nobody else.
+        if let Err(error) = tables.guard.follow(&staged.plan) {
+            tracing::error!(%error, "budgets of new connections were not set");
+        }
         if let Err(error) = staged.taken.zero(tables) {
             tracing::warn!(%error, "counters that changed hands were not set to 0");
         }

@@ -164,7 +164,7 @@ mod tests {
         base::Name,
         snapshot::{
             FilterPlan,
-            filter::{Echo, FilterEntry, FilterListener},
+            filter::{Echo, FilterEntry, FilterListener, ListenerOptions},
         },
     };
 
@@ -180,6 +180,7 @@ mod tests {
             ports: Vec::new(),
             open: true,
             echo: Echo::Everybody,
+            options: ListenerOptions::default(),
             entries: entries
                 .iter()
                 .map(|(id, cidr)| FilterEntry { cidr: cidr.parse().unwrap(), id: *id, draining: false })

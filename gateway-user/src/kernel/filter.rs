@@ -14,10 +14,12 @@ use super::{
     counters,
     events::{self, DropLog, Names},
     explain::Explainer,
+    load::refuse_map,
     netlink::{self, Link},
 };
 use crate::{
     base::{Generation, Refusal, clock},
+    defence::{Ban, Enforcer, Source},
     observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
     snapshot::{Barred, FilterPlan, Snapshot, Subscriber, filter::Explanation},
 };
@@ -290,6 +292,30 @@ impl FilterSource for Filter {
                 tracing::warn!(%refusal, interface, "the kernel does not explain its verdict");
                 None
             }
+        }
+    }
+}
+
+// === impl Enforcer ===
+
+impl Enforcer for Filter {
+    fn bans(&self) -> Vec<Ban> {
+        let tables = self.kernel.as_ref().and_then(|kernel| kernel.tables.as_ref());
+        tables.map(|tables| tables.guard.bans()).unwrap_or_default()
+    }
+
+    fn ban(&mut self, ban: &Ban) -> Result<(), Refusal> {
+        match self.kernel.as_mut().and_then(|kernel| kernel.tables.as_mut()) {
+            Some(tables) => tables.guard.ban(ban).map_err(|error| refuse_map("written", &error)),
+            // The check at accept enforces it alone.
+            None => Ok(()),
+        }
+    }
+
+    fn lift(&mut self, source: Source) -> Result<(), Refusal> {
+        match self.kernel.as_mut().and_then(|kernel| kernel.tables.as_mut()) {
+            Some(tables) => tables.guard.lift(source).map_err(|error| refuse_map("written", &error)),
+            None => Ok(()),
         }
     }
 }

@@ -20,6 +20,7 @@ mod ethtool;
 mod events;
 mod explain;
 mod filter;
+mod guard;
 mod interface;
 mod load;
 mod mode;

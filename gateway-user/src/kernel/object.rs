@@ -13,8 +13,20 @@ use crate::base::Refusal;
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway-ebpf"));
 
 /// Maps that every object must have; each is pinned under its name.
-pub(crate) const MAPS: [&str; 8] =
-    ["PORTS", "SLOTS", "ENDPOINTS", "VERDICTS", "ENTRIES", "SAMPLE", "LOST", "EVENTS"];
+pub(crate) const MAPS: [&str; 12] = [
+    "PORTS",
+    "SLOTS",
+    "ENDPOINTS",
+    "VERDICTS",
+    "ENTRIES",
+    "SAMPLE",
+    "LOST",
+    "EVENTS",
+    "GUARD",
+    "BANS",
+    "BUDGETS",
+    "SHARES",
+];
 
 /// Type and sizes of one map, as the object declares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

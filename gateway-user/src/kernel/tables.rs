@@ -12,6 +12,7 @@ use gateway_common::{
 };
 
 use super::{
+    guard::Guard,
     load::{self, refuse_map},
     object::{MAPS, Object, Shape},
     pin::{Pins, remove_directory},
@@ -48,6 +49,8 @@ pub(crate) struct Tables {
     /// Events that found the ring buffer full.
     pub(crate) lost: PerCpuArray<MapData, u64>,
     pub(crate) events: RingBuf<MapData>,
+    /// Bans and budgets, which belong to no generation.
+    pub(crate) guard: Guard,
     /// What is live.
     live: Header,
     /// Whether the tables were pinned by an earlier daemon.
@@ -104,7 +107,8 @@ impl Tables {
             ebpf.take_map(name)
                 .ok_or_else(|| Refusal::new("filter_object", format_args!("the object has no map {name}")))
         };
-        let [ports, slots, endpoints, verdicts, entries, sample, lost, events] = MAPS.map(&mut take);
+        let [ports, slots, endpoints, verdicts, entries, sample, lost, events, guard, bans, budgets, _] =
+            MAPS.map(&mut take);
         let tables = |error: MapError| refuse_map("opened", &error);
         Ok(Self {
             directory,
@@ -117,6 +121,7 @@ impl Tables {
             sample: sample?.try_into().map_err(tables)?,
             lost: lost?.try_into().map_err(tables)?,
             events: events?.try_into().map_err(tables)?,
+            guard: Guard::open(guard?, bans?, budgets?).map_err(tables)?,
             live: Header { number: 0, bank: 0 },
             adopted: false,
         })

@@ -18,7 +18,7 @@ use gateway_user::{
     proxy::{Config, Limits, Proxy},
     snapshot::{
         Exposure, FilterPlan, Listener, Snapshot, Subscriber, Visibility,
-        filter::{Echo, FilterEntry, FilterListener, ListenAddress},
+        filter::{Echo, FilterEntry, FilterListener, ListenAddress, ListenerOptions},
         http::{Access, Backend, Certificate, Domain, Instance, Protocol, Route, Service, Timeouts},
     },
 };
@@ -140,6 +140,7 @@ pub(crate) fn listener(
         ports: http.into_iter().chain(https).collect(),
         open: true,
         echo: Echo::Everybody,
+        options: ListenerOptions::default(),
         entries: vec![entry("127.0.0.0/8", 0)],
     };
     (listener, filter)

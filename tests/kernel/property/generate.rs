@@ -1,6 +1,8 @@
 //! Pure: random policies, and random frames that have something to do with them.
 
-use gateway_user::snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, check};
+use gateway_user::snapshot::filter::{
+    Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, ListenerOptions, check,
+};
 use ipnet::IpNet;
 
 use super::random::Random;
@@ -51,6 +53,7 @@ fn listener(random: &mut Random, id: u16) -> FilterListener {
         open: random.chance(85),
         echo: random.one(&[Echo::Everybody, Echo::Allowlist, Echo::Allowlist, Echo::Silent]),
         entries: entries(random),
+        options: ListenerOptions { monitor: random.chance(15), ..ListenerOptions::default() },
         ..policy::listener(id, interface, &addresses, &[])
     }
 }

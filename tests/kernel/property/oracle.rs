@@ -136,8 +136,12 @@ fn segment(listener: &FilterListener, source: IpAddr, opens: bool) -> (Reason, O
     match longest(listener, source, true) {
         Some(id) if opens => (Reason::DrainingNew, Some(id)),
         Some(id) => (Reason::Draining, Some(id)),
-        None => (Reason::NotAllowed, None),
+        None => (missed(listener), None),
     }
+}
+
+fn missed(listener: &FilterListener) -> Reason {
+    if listener.options.monitor { Reason::Monitored } else { Reason::NotAllowed }
 }
 
 fn echo(listener: &FilterListener, source: IpAddr) -> (Reason, Option<u8>) {
@@ -146,7 +150,7 @@ fn echo(listener: &FilterListener, source: IpAddr) -> (Reason, Option<u8>) {
         Echo::Everybody => (Reason::Echo, None),
         Echo::Allowlist => match longest(listener, source, false) {
             Some(id) => (Reason::Echo, Some(id)),
-            None => (Reason::NotAllowed, None),
+            None => (missed(listener), None),
         },
     }
 }

@@ -14,12 +14,14 @@ const TABLE: &[(&str, &[&str])] = &[
     // The plain types of the filter's plan and its one decision.
     ("snapshot", &["base", "gateway_common"]),
     ("observe", &["base", "snapshot"]),
+    // Who misbehaves and what follows; the proxy reports, the kernel and the proxy enforce, the API lists.
+    ("defence", &["base"]),
     ("control", &["resource", "snapshot", "observe", "base"]),
-    ("kernel", &["snapshot", "observe", "base", "gateway_common", "aya"]),
-    ("proxy", &["snapshot", "observe", "base"]),
+    ("kernel", &["snapshot", "observe", "defence", "base", "gateway_common", "aya"]),
+    ("proxy", &["snapshot", "observe", "defence", "base"]),
     // Answers names from the snapshot and withdraws what observe says is dead.
     ("dns", &["snapshot", "observe", "base"]),
-    ("api", &["control", "resource", "snapshot", "observe", "base"]),
+    ("api", &["control", "resource", "snapshot", "observe", "defence", "base"]),
     ("cli", &["api::wire", "api::client", "base"]),
     ("settings", &["base"]),
 ];

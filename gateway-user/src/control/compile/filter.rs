@@ -4,7 +4,7 @@ use crate::{
     base::{Generation, Name},
     control::state::{ListenerRecord, Silent, State},
     resource::Exposure,
-    snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress},
+    snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, ListenerOptions},
 };
 
 pub(super) fn plan(state: &State, generation: Generation) -> FilterPlan {
@@ -29,6 +29,7 @@ fn listener(record: &ListenerRecord) -> FilterListener {
             Exposure::VpcNamed(_) => Echo::Allowlist,
             Exposure::Public | Exposure::All | Exposure::Vpc => Echo::Everybody,
         },
+        options: ListenerOptions::default(),
         entries: allowed.chain(draining).collect(),
     }
 }
@@ -43,6 +44,7 @@ fn silent(silent: &Silent) -> FilterListener {
         ports: silent.ports.clone(),
         open: false,
         echo: Echo::Silent,
+        options: ListenerOptions::default(),
         entries: Vec::new(),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn refused(tables: &FilterTables, flow: Flow<'_>) -> Option<Refused> 
     let mut packet = address::connection(flow.peer.to_canonical(), local, 0);
     packet.syn = flow.new;
     match tables.judge(flow.interface, &packet).reason {
-        Reason::Allowed | Reason::Draining => None,
+        Reason::Allowed | Reason::Draining | Reason::Monitored => None,
         Reason::NotAllowed => Some(Refused::NotAllowed),
         Reason::Closed => Some(Refused::Closed),
         Reason::DrainingNew => Some(Refused::DrainingNew),
@@ -39,7 +39,9 @@ pub(crate) fn refused(tables: &FilterTables, flow: Flow<'_>) -> Option<Refused> 
         | Reason::ExtChain
         | Reason::VlanDepth
         | Reason::Silent
-        | Reason::TableMissing => Some(Refused::Other),
+        | Reason::TableMissing
+        | Reason::SynBudget
+        | Reason::Banned => Some(Refused::Other),
     }
 }
 
@@ -49,7 +51,9 @@ mod tests {
     use crate::{
         base::{Generation, Name},
         observe::traffic::Refused,
-        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress},
+        snapshot::filter::{
+            Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress, ListenerOptions,
+        },
     };
 
     #[test]
@@ -65,6 +69,7 @@ mod tests {
                 ports: vec![443],
                 open: true,
                 echo: Echo::Everybody,
+                options: ListenerOptions::default(),
                 entries: vec![
                     entry("10.0.0.0/8", false),
                     entry("10.0.0.0/24", true),

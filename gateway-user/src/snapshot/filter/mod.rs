@@ -6,7 +6,7 @@ pub mod explain;
 mod place;
 pub mod tables;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU32};
 
 use ipnet::IpNet;
 
@@ -44,8 +44,20 @@ pub struct FilterListener {
     pub ports: Vec<u16>,
     pub open: bool,
     pub echo: Echo,
+    pub options: ListenerOptions,
     /// Canonical, distinct entries; order is decided when the tables are built.
     pub entries: Vec<FilterEntry>,
+}
+
+/// What a listener does beside its list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerOptions {
+    /// What the allowlist would drop passes, and is counted.
+    pub monitor: bool,
+    /// New connections per second, of all allowed sources together.
+    pub syn_rate: Option<NonZeroU32>,
+    /// New connections per second that each allowed source may always open: its share.
+    pub syn_rate_per_source: Option<NonZeroU32>,
 }
 
 /// Who gets an answer to ICMP echo at a listener's addresses.

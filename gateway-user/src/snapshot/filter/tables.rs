@@ -12,7 +12,7 @@ use gateway_common::{
     reason::Reason,
     table::{
         self, BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_OPEN, SLOT_SILENT, Slot,
+        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT, Slot,
     },
 };
 use ipnet::IpNet;
@@ -380,6 +380,11 @@ fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
     if refusal != Reason::NotAllowed {
         return Ok(slot);
     }
+    if listener.options.monitor {
+        // Nobody is refused by a bucket.
+        (slot.buckets4, slot.buckets6) = ([u64::MAX; 4], [u64::MAX; 4]);
+        return Ok(slot);
+    }
     (slot.shift4, slot.buckets4) = buckets(&networks(&listener.entries, true), 32);
     (slot.shift6, slot.buckets6) = buckets(&networks(&listener.entries, false), 64);
     Ok(slot)
@@ -413,7 +418,9 @@ fn flags(listener: &FilterListener) -> u32 {
         Echo::Allowlist => 0,
         Echo::Silent => SLOT_SILENT,
     };
-    if listener.open { echo | SLOT_OPEN } else { echo }
+    let open = if listener.open { SLOT_OPEN } else { 0 };
+    let monitor = if listener.options.monitor { SLOT_MONITOR } else { 0 };
+    echo | open | monitor
 }
 
 /// The order in which entries are compared: allowed before draining, longest prefix first.
