@@ -185,7 +185,8 @@ fn the_kernel_says_what_it_would_do_and_counts_nothing() {
     net.gateway.within(|| {
         let mut filter = open(&scratch, "a");
         let asked = |filter: &Filter, interface: &str, source: &str, destination: &str| {
-            let explained = filter.judge(interface, source.parse().unwrap(), destination.parse().unwrap())?;
+            let explained =
+                filter.judge(interface, None, source.parse().unwrap(), destination.parse().unwrap())?;
             Some((
                 explained.reason.name(),
                 explained.entry.map(|entry| entry.to_string()),

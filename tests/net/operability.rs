@@ -127,3 +127,49 @@ fn diff_and_dry_run_say_who_would_be_cut() {
     assert!(told.contains("198.51.100.10") && told.contains("would be kept out"), "{told}");
     drop(second);
 }
+
+/// `explain` asks the kernel's program over its live tables, counts nothing, and says what is known of the source.
+#[test]
+fn explain_names_tier_entry_reason_count_and_last_seen() {
+    let site = Site::open();
+    site.allow("198.51.100.10");
+    let explain = |words: &[&str]| site.gateway.cli(&[&["explain"], words].concat()).ok();
+    let denied = || explain(&["198.51.100.66", "198.51.100.1:443"]);
+    let fresh = denied();
+    assert_eq!(
+        (&fresh["verdict"], &fresh["reason"], &fresh["tier"]),
+        (&"drop".into(), &"not_allowed".into(), &"xdp".into())
+    );
+    assert_eq!(
+        (&fresh["kernel"]["reason"], &fresh["host"]["reason"]),
+        (&"not_allowed".into(), &"not_allowed".into())
+    );
+    assert!(fresh["last_seen"].is_null() && fresh["warnings"] == serde_json::json!([]), "{fresh}");
+    // Asking is not counting.
+    assert_eq!((&fresh["count"]["of"], fresh["count"]["packets"].as_u64()), (&"reason".into(), Some(0)));
+    assert_eq!(denied()["count"], fresh["count"]);
+    assert_eq!(reach(&site.net.outsider, HTTPS_V4), Reach::Timeout);
+    let told = harness::wait::until("the sampled drop", std::time::Duration::from_secs(5), || {
+        Some(denied()).filter(|told| told["last_seen"].is_u64())
+    });
+    assert!(told["count"]["packets"].as_u64() >= Some(1), "{told}");
+
+    let _open = connect(&site.net.client, HTTPS_V4);
+    let told = explain(&["198.51.100.10", "198.51.100.1:443", "--interface", "pub0"]);
+    assert_eq!((&told["verdict"], &told["entry"]), (&"pass".into(), &"198.51.100.10/32".into()), "{told}");
+    assert_eq!((&told["count"]["of"], &told["connections"]), (&"entry".into(), &1.into()), "{told}");
+    assert!(told["count"]["packets"].as_u64() >= Some(2) && told["last_seen"].is_u64(), "{told}");
+    // A listener without a VLAN takes tagged frames too; one with three VLANs would be another matter.
+    let tagged = explain(&["198.51.100.10", "198.51.100.1:443", "--interface", "pub0", "--vlan", "7"]);
+    assert_eq!((&tagged["verdict"], &tagged["kernel"]), (&told["verdict"], &told["kernel"]));
+    assert_eq!(site.gateway.cli(&["explain", "198.51.100.10", "198.51.100.1:443", "--vlan", "7"]).code, 2);
+
+    // Where no program judges, that is said, and the check at accept names itself.
+    let other = explain(&["198.51.100.10", "198.51.100.1:443", "--interface", "up0"]);
+    assert_eq!((&other["tier"], &other["reason"]), (&"accept".into(), &"wrong_interface".into()), "{other}");
+    assert!(other["kernel"].is_null() && other["warnings"][0].to_string().contains("up0"), "{other}");
+    let people = site.gateway.human(&["explain", "198.51.100.66", "198.51.100.1:443"]).success();
+    for part in ["drop: not_allowed", "in the kernel: drop", "last seen 20", "packets of this listener"] {
+        assert!(people.contains(part), "no `{part}` in\n{people}");
+    }
+}

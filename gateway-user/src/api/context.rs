@@ -6,7 +6,9 @@ use super::{request::Request, wire::WorkerStatus};
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
-    observe::{address::AddressStatus, dns::NameSource, filter::FilterSource, traffic::Traffic},
+    observe::{
+        address::AddressStatus, dns::NameSource, filter::FilterSource, seen::SeenSource, traffic::Traffic,
+    },
 };
 
 /// Facts of this process.
@@ -38,6 +40,8 @@ pub struct Sources {
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,
     /// The sockets of each listener.
     pub sockets: Option<Box<dyn Fn() -> Vec<SocketStatus>>>,
+    /// Who uses the listeners.
+    pub seen: Option<Box<dyn SeenSource>>,
     /// The proxy's counters.
     pub traffic: Option<Arc<Traffic>>,
 }

@@ -67,7 +67,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/status" Read "The daemon at a glance", &[], None, "Status", handler::meta::status;
     GET "/v1/stats" Read "Packets and requests since the start", &[], None, "Stats", handler::stats::stats;
     GET "/v1/drops" Read "Dropped packets by reason, and samples; with `follow` a line of JSON per sample", &["follow", "after"], None, "Drops", handler::stats::drops;
-    GET "/v1/explain" Read "What the filter does with a packet", &["source", "destination", "interface"], None, "Explain", handler::explain::explain;
+    GET "/v1/explain" Read "What the filter does with a packet", &["source", "destination", "interface", "vlan"], None, "Explain", handler::explain::explain;
 
     GET "/v1/dns/query" Read "What the name server would answer in a private network, or outside", &["name", "type", "vpc"], None, "NameAnswer", handler::dns::query;
     GET "/v1/dns/records" Read "Every record of all views, or of a private network's", &["vpc"], None, "NameRecordList", handler::dns::records;

@@ -103,7 +103,7 @@ pub struct ExplainReply {
     /// `pass` or `drop`.
     pub verdict: String,
     pub reason: String,
-    /// Which tier decides first here: `xdp` or `accept`.
+    /// Which tier decides: `xdp`, or `accept` where no program judges or it lets the packet through to a refusal there.
     pub tier: String,
     pub listener: Option<String>,
     /// The entry of the allowlist that matched.
@@ -111,6 +111,38 @@ pub struct ExplainReply {
     /// The interface that the packet was assumed to come in through.
     pub interface: Option<String>,
     pub generation: Generation,
+    /// When this source was seen at this destination last: let in, or among the sampled drops. Seconds since the Unix
+    /// epoch.
+    pub last_seen: Option<u64>,
+    /// Its open connections there.
+    pub connections: u32,
+    /// How often it happened.
+    pub count: Option<ExplainCount>,
+    /// What the program in the kernel says over its live tables; absent where none judges.
+    pub kernel: Option<ExplainVerdict>,
+    /// What the check at accept says.
+    pub host: ExplainVerdict,
+    pub warnings: Vec<String>,
+}
+
+/// One tier's verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainVerdict {
+    /// `pass` or `drop`.
+    pub verdict: String,
+    pub reason: String,
+    pub listener: Option<String>,
+    pub entry: Option<String>,
+    pub generation: Generation,
+}
+
+/// A counter that the packet would count in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainCount {
+    /// What is counted: packets of the `entry`, packets of the listener for the `reason`, or `connections` at accept.
+    pub of: String,
+    pub packets: u64,
+    pub bytes: u64,
 }
 
 /// The daemon at a glance.

@@ -67,8 +67,14 @@ impl<T: FilterSource> FilterSource for Shared<T> {
         self.0.borrow().drops(after)
     }
 
-    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation> {
-        self.0.borrow().judge(interface, source, destination)
+    fn judge(
+        &self,
+        interface: &str,
+        vlan: Option<u16>,
+        source: IpAddr,
+        destination: SocketAddr,
+    ) -> Option<Explanation> {
+        self.0.borrow().judge(interface, vlan, source, destination)
     }
 }
 

@@ -18,13 +18,15 @@ pub(super) fn sources(
     dns: &Shared<Dns>,
     proxy: &Shared<Proxy>,
 ) -> Sources {
-    let (addresses, workers, sockets) = (addresses.clone(), proxy.clone(), proxy.clone());
+    let (addresses, workers, sockets, users) =
+        (addresses.clone(), proxy.clone(), proxy.clone(), proxy.clone());
     Sources {
         filter: Some(Rc::new(filter.clone())),
         addresses: Some(Box::new(move || addresses.0.borrow().status())),
         names: Some(Rc::new(dns.clone())),
         workers: Some(Box::new(move || worker_status(&workers))),
         sockets: Some(Box::new(move || socket_status(&sockets))),
+        seen: Some(Box::new(move || users.0.borrow().seen())),
         traffic: Some(proxy.0.borrow().counters()),
     }
 }

@@ -278,7 +278,13 @@ impl FilterSource for Filter {
         self.drops.after(after)
     }
 
-    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation> {
+    fn judge(
+        &self,
+        interface: &str,
+        vlan: Option<u16>,
+        source: IpAddr,
+        destination: SocketAddr,
+    ) -> Option<Explanation> {
         let (kernel, plan) = (self.kernel.as_ref()?, self.current.as_deref()?);
         let place = self.interfaces.iter().find(|status| status.interface == interface)?;
         // A program on the device is what makes it the kernel's verdict.
@@ -286,7 +292,13 @@ impl FilterSource for Filter {
         kernel.tables.as_ref().filter(|_| judges)?;
         let object = kernel.object.as_ref()?;
         let mut explainer = self.explainer.borrow_mut();
-        match explainer.judge(object, &kernel.pins, (place.ifindex, place.vlan), source, destination) {
+        match explainer.judge(
+            object,
+            &kernel.pins,
+            (place.ifindex, vlan.unwrap_or(place.vlan)),
+            source,
+            destination,
+        ) {
             Ok(verdict) => Some(Explanation::of(plan, verdict, source, Some(interface))),
             Err(refusal) => {
                 tracing::warn!(%refusal, interface, "the kernel does not explain its verdict");

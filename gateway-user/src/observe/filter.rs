@@ -26,9 +26,16 @@ pub trait FilterSource {
     /// Sampled drops numbered `after` and later, oldest first. Follow by asking again with the last sequence + 1.
     fn drops(&self, after: u64) -> Vec<DropRecord>;
 
-    /// What the program in the kernel says of a new connection from `source` that comes in on `interface`: the live
-    /// tables are asked, nothing is counted. `None`: no program judges that interface's packets.
-    fn judge(&self, interface: &str, source: IpAddr, destination: SocketAddr) -> Option<Explanation>;
+    /// What the program in the kernel says of a new connection from `source` that comes in on `interface`, with the tag
+    /// `vlan` instead of the interface's own if there is one: the live tables are asked, nothing is counted. `None`: no
+    /// program judges that interface's packets.
+    fn judge(
+        &self,
+        interface: &str,
+        vlan: Option<u16>,
+        source: IpAddr,
+        destination: SocketAddr,
+    ) -> Option<Explanation>;
 }
 
 /// Packets and bytes, summed over all CPUs.

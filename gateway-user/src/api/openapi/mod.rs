@@ -92,6 +92,7 @@ fn parameter(name: &str) -> Value {
         "name" => ("string", "The name that is asked for", true),
         "type" => ("string", "A, AAAA, CNAME, NS, SOA …; A by default", false),
         "vpc" => ("string", "Private network", false),
+        "vlan" => ("integer", "Tag of the frame that comes in through the interface", false),
         "interface" => ("string", "Interface that the packet comes in through", false),
         _ => ("string", "", false),
     };
@@ -152,7 +153,9 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("VerdictCount", &[("listener", "string"), ("reason", "string"), ("verdict", "string"), ("tier", "string"), ("packets", "integer"), ("bytes", "integer")]),
     ("Drops", &[("generation", "integer"), ("items", "[VerdictCount]"), ("events", "[DropLine]"), ("lost", "integer")]),
     ("DropLine", &[("sequence", "integer"), ("time", "number"), ("listener", "string|null"), ("reason", "string"), ("source", "string|null"), ("source_port", "integer"), ("destination", "string|null"), ("destination_port", "integer"), ("interface", "string"), ("vlan", "integer"), ("length", "integer"), ("generation", "integer")]),
-    ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("interface", "string|null"), ("generation", "integer")]),
+    ("Explain", &[("verdict", "string"), ("reason", "string"), ("tier", "string"), ("listener", "string|null"), ("entry", "string|null"), ("interface", "string|null"), ("generation", "integer"), ("last_seen", "integer|null"), ("connections", "integer"), ("count", "ExplainCount|null"), ("kernel", "ExplainVerdict|null"), ("host", "ExplainVerdict"), ("warnings", "[string]")]),
+    ("ExplainVerdict", &[("verdict", "string"), ("reason", "string"), ("listener", "string|null"), ("entry", "string|null"), ("generation", "integer")]),
+    ("ExplainCount", &[("of", "string"), ("packets", "integer"), ("bytes", "integer")]),
     ("GatewayList", &[("generation", "integer"), ("items", "[GatewayItem]")]),
     ("GatewayItem", &[("name", "string"), ("listeners", "integer"), ("services", "integer")]),
     ("ListenerList", &[("generation", "integer"), ("items", "[ListenerItem]")]),

@@ -253,7 +253,7 @@ impl FilterSource for Filter {
         }
     }
 
-    fn judge(&self, _: &str, _: IpAddr, _: SocketAddr) -> Option<Explanation> {
+    fn judge(&self, _: &str, _: Option<u16>, _: IpAddr, _: SocketAddr) -> Option<Explanation> {
         None
     }
 
