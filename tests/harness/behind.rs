@@ -7,30 +7,20 @@ use serde_json::Value;
 use crate::{
     netns::{self, NetNs},
     process,
+    topology::{LAN, PUBLIC},
 };
 
 /// The counters of one gateway host.
 ///
-/// - `ghost_pub0`, `ghost_lan0`: every frame with the ghost's MAC, at the earliest hook of the network stack.
+/// - `ghost_INTERFACE`: every frame with the ghost's MAC, at the earliest hook of the network stack.
 /// - `ghost_ip`, `outsider_syn`, `client_syn`, `office_syn`: packets in front of connection tracking, both families.
 #[derive(Debug)]
 pub struct Behind {
     namespace: PathBuf,
 }
 
-const RULES: &str = r#"
-table netdev behind {
-    counter ghost_pub0 { }
-    counter ghost_lan0 { }
-    chain pub0 {
-        type filter hook ingress device "pub0" priority -500; policy accept;
-        ether saddr 02:00:00:00:00:99 counter name "ghost_pub0"
-    }
-    chain lan0 {
-        type filter hook ingress device "lan0" priority -500; policy accept;
-        ether saddr 02:00:00:00:00:99 counter name "ghost_lan0"
-    }
-}
+/// What is counted in front of connection tracking.
+const PREROUTING: &str = r"
 table inet behind {
     counter ghost_ip { }
     counter outsider_syn { }
@@ -38,28 +28,54 @@ table inet behind {
     counter office_syn { }
     chain prerouting {
         type filter hook prerouting priority -400; policy accept;
-        ip saddr 198.51.100.99 counter name "ghost_ip"
-        ip6 saddr 2001:db8:100::99 counter name "ghost_ip"
-        ip saddr 198.51.100.66 tcp flags & (syn|ack) == syn counter name "outsider_syn"
-        ip6 saddr 2001:db8:100::66 tcp flags & (syn|ack) == syn counter name "outsider_syn"
-        ip saddr 198.51.100.10 tcp flags & (syn|ack) == syn counter name "client_syn"
-        ip6 saddr 2001:db8:100::10 tcp flags & (syn|ack) == syn counter name "client_syn"
-        ip saddr 10.7.0.10 tcp flags & (syn|ack) == syn counter name "office_syn"
-        ip6 saddr 2001:db8:7::10 tcp flags & (syn|ack) == syn counter name "office_syn"
+        ip saddr 198.51.100.99 counter name ghost_ip
+        ip6 saddr 2001:db8:100::99 counter name ghost_ip
+        ip saddr 198.51.100.66 tcp flags & (syn|ack) == syn counter name outsider_syn
+        ip6 saddr 2001:db8:100::66 tcp flags & (syn|ack) == syn counter name outsider_syn
+        ip saddr 198.51.100.10 tcp flags & (syn|ack) == syn counter name client_syn
+        ip6 saddr 2001:db8:100::10 tcp flags & (syn|ack) == syn counter name client_syn
+        ip saddr 10.7.0.10 tcp flags & (syn|ack) == syn counter name office_syn
+        ip6 saddr 2001:db8:7::10 tcp flags & (syn|ack) == syn counter name office_syn
     }
 }
-"#;
+";
+
+/// The name of the counter of the ghost's frames on `interface`.
+#[must_use]
+pub fn ghost(interface: &str) -> String {
+    format!("ghost_{interface}")
+}
+
+/// What is counted at the earliest hook of `interfaces`.
+fn ingress(interfaces: &[&str]) -> String {
+    let one = |interface: &&str| {
+        let counter = ghost(interface);
+        format!(
+            "counter {counter} {{ }}\nchain {interface} {{\ntype filter hook ingress device \"{interface}\" priority -500; \
+             policy accept;\nether saddr 02:00:00:00:00:99 counter name {counter}\n}}\n"
+        )
+    };
+    format!("table netdev behind {{\n{}}}\n", interfaces.iter().map(one).collect::<String>())
+}
 
 // === impl Behind ===
 
 impl Behind {
-    /// Installs the counters.
+    /// Installs the counters on the interfaces that every gateway host has.
     #[must_use]
     #[track_caller]
     pub fn install(namespace: &NetNs) -> Self {
+        Self::watch(namespace, &[PUBLIC, LAN])
+    }
+
+    /// Installs the counters on these interfaces.
+    #[must_use]
+    #[track_caller]
+    pub fn watch(namespace: &NetNs, interfaces: &[&str]) -> Self {
         let mut command = namespace.command("nft");
         command.args(["-f", "-"]);
-        process::run_with_input(&mut command, Some(RULES.as_bytes()), Duration::from_secs(10)).success();
+        let rules = format!("{}{PREROUTING}", ingress(interfaces));
+        process::run_with_input(&mut command, Some(rules.as_bytes()), Duration::from_secs(10)).success();
         Self { namespace: namespace.path() }
     }
 

@@ -1,7 +1,7 @@
 //! The harness: everything a suite needs to run the real program against real packets.
 //!
-//! Order of reading: [`process`] (bounded child processes), [`netns`] and [`topology`] (a small internet of
-//! namespaces), [`gateway`] (the daemon and its command line) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
+//! Order of reading: [`process`] (bounded child processes), [`netns`], [`topology`] (a small internet of namespaces) and
+//! [`private`] (networks beside it), [`gateway`] (the daemon and its command line) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
 //! [`ca`]) and the witnesses ([`wire`], [`behind`], [`xdp`]) which [`proof`] joins into one verdict: who dropped it.
 //!
 //! The harness panics instead of returning errors, so that a failed test shows where it failed. Everything has a time
@@ -21,6 +21,7 @@ pub mod frame;
 pub mod gateway;
 pub mod load;
 pub mod netns;
+pub mod private;
 pub mod process;
 pub mod proof;
 pub mod scratch;
@@ -35,5 +36,6 @@ pub use client::{Reach, curl, reach, reach_from};
 pub use desk::Desk;
 pub use gateway::{Gateway, Reply};
 pub use netns::NetNs;
+pub use private::Segment;
 pub use topology::Net;
 pub use upstream::Upstream;

@@ -3,8 +3,8 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    Net,
-    behind::Behind,
+    Net, Segment,
+    behind::{self, Behind},
     topology::{GATE, GHOST_MAC, LAN, NIC, PUBLIC},
     wait,
     wire::Wire,
@@ -50,7 +50,14 @@ impl<'a> Witness<'a> {
     #[must_use]
     #[track_caller]
     pub fn new(net: &'a Net) -> Self {
-        Self { net, behind: Behind::install(&net.gateway), counting: Counting::start() }
+        Self::with(net, &[PUBLIC, LAN])
+    }
+
+    /// Watches these interfaces of the gateway.
+    #[must_use]
+    #[track_caller]
+    pub fn with(net: &'a Net, interfaces: &[&str]) -> Self {
+        Self { net, behind: Behind::watch(&net.gateway, interfaces), counting: Counting::start() }
     }
 
     /// The counters behind XDP.
@@ -63,10 +70,17 @@ impl<'a> Witness<'a> {
     #[must_use]
     #[track_caller]
     pub fn send(&self, side: Side, frames: &[Vec<u8>]) -> Proof {
-        let (interface, counter, hand) = match side {
-            Side::Public => (PUBLIC, "ghost_pub0", Wire::open(&self.net.wire, GATE)),
-            Side::Lan => (LAN, "ghost_lan0", Wire::open(&self.net.office, NIC)),
-        };
+        match side {
+            Side::Public => self.send_by(PUBLIC, &Wire::open(&self.net.wire, GATE), frames),
+            Side::Lan => self.send_by(LAN, &Wire::open(&self.net.office, NIC), frames),
+        }
+    }
+
+    /// As [`Self::send`], by the hand that holds the far end of the gateway's `interface`.
+    #[must_use]
+    #[track_caller]
+    pub fn send_by(&self, interface: &str, hand: &Wire, frames: &[Vec<u8>]) -> Proof {
+        let counter = &behind::ghost(interface);
         let eye = Wire::open(&self.net.gateway, interface);
         let link = xdp::attached(&self.net.gateway, interface);
         let runs = || link.as_ref().and_then(|link| self.counting.runs(link.id)).unwrap_or_default();
@@ -110,6 +124,20 @@ impl<'a> Witness<'a> {
     pub fn assert_dropped_in_kernel(&self, case: &str, side: Side, frames: &[Vec<u8>]) {
         let proof = self.send(side, frames);
         assert_eq!(proof, Proof::dropped_in_kernel(), "{case}");
+    }
+
+    /// As [`Self::assert_dropped_in_kernel`], on a segment's cable.
+    #[track_caller]
+    pub fn assert_dropped_on(&self, case: &str, segment: &Segment, frames: &[Vec<u8>]) {
+        let proof = self.send_by(segment.interface, &segment.attacker(), frames);
+        assert_eq!(proof, Proof::dropped_in_kernel(), "{case}");
+    }
+
+    /// As [`Self::assert_passed`], on a segment's cable.
+    #[track_caller]
+    pub fn assert_passed_on(&self, case: &str, segment: &Segment, frames: &[Vec<u8>]) {
+        let proof = self.send_by(segment.interface, &segment.attacker(), frames);
+        assert!(!proof.not_captured && !proof.not_counted, "{case}: dropped in the kernel\n{proof:?}");
     }
 
     /// Sends the frames and asserts that every one of them got past XDP.

@@ -16,6 +16,7 @@
 //! - `latency`: how soon a change is in force. Figures, no timed assertion.
 //! - `survival`: `kill -9`, restarts, upgrades to another table layout, `detach`, under a flood.
 //! - `churn`: a thousand replaced lists while a client works (PA-10).
+//! - `private`: private networks (PV, XA, XR), their isolation, large lists. What they begin with is in its `mod.rs`.
 //! - `service`: tokens, limits, domains, certificates, routes, end to end (SV-3, SV-4, SV-7).
 //! - `privileges`: as another user, and without any privilege.
 #![expect(
@@ -36,6 +37,7 @@ mod interfaces;
 mod latency;
 mod operability;
 mod portal;
+mod private;
 mod privileges;
 mod revocation;
 mod service;
