@@ -181,7 +181,9 @@ mod tests {
     use crate::{
         base::{Generation, Name},
         observe::seen::Seen,
-        snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress},
+        snapshot::filter::{
+            Echo, FilterEntry, FilterListener, FilterPlan, FilterTables, ListenAddress, ListenerOptions,
+        },
     };
 
     fn tables(address: &str, ports: &[u16], open: bool, entries: &[(&str, bool)]) -> FilterTables {
@@ -194,6 +196,7 @@ mod tests {
             ports: ports.to_vec(),
             open,
             echo: Echo::Everybody,
+            options: ListenerOptions::default(),
             entries: entries
                 .map(|((cidr, draining), id)| FilterEntry {
                     cidr: cidr.parse().unwrap(),
