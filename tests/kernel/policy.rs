@@ -26,6 +26,7 @@ pub(crate) fn resolve(name: &str) -> Result<Option<Attachment>, Refusal> {
 /// An open public listener with this counter id, on port 443.
 pub(crate) fn listener(id: u16, interface: &str, addresses: &[&str], entries: &[&str]) -> FilterListener {
     FilterListener {
+        large: None,
         id,
         name: Name::new(&format!("l{id}")).unwrap(),
         interface: interface.to_owned(),

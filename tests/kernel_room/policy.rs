@@ -15,6 +15,7 @@ use harness::{scratch::Scratch, topology::PUBLIC_V4};
 /// A listener at 198.51.100.1:443 on `interface` with `cidrs`; entry ids are their positions.
 pub(crate) fn listener(id: u16, interface: &str, cidrs: &[&str]) -> FilterListener {
     FilterListener {
+        large: None,
         id,
         name: Name::new(&format!("listener-{id}")).unwrap(),
         interface: interface.to_owned(),

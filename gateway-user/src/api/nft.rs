@@ -37,6 +37,15 @@ fn chain(text: &mut String, listener: &FilterListener) {
         for entry in &listener.entries {
             line(text, 4, &rule(entry));
         }
+        if let Some(large) = &listener.large {
+            for (family, v4) in [("ip", true), ("ip6", false)] {
+                let cidrs = large.cidrs().iter().filter(|cidr| matches!(cidr, IpNet::V4(_)) == v4);
+                let cidrs: Vec<String> = cidrs.map(ToString::to_string).collect();
+                if !cidrs.is_empty() {
+                    line(text, 4, &format!("{family} saddr {{ {} }} counter accept", cidrs.join(", ")));
+                }
+            }
+        }
     }
     line(text, 4, "counter drop");
     line(text, 2, "}");
@@ -102,6 +111,7 @@ mod tests {
     fn listener(name: &str, addresses: &[ListenAddress], open: bool) -> FilterListener {
         let entry = |id: u8, cidr: &str, draining| FilterEntry { cidr: cidr.parse().unwrap(), id, draining };
         FilterListener {
+            large: None,
             id: 1,
             name: Name::new(name).unwrap(),
             interface: "eth0".to_owned(),

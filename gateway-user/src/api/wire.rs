@@ -8,8 +8,8 @@ use crate::base::{Generation, Refusal};
 
 /// First segment of every path.
 pub const PREFIX: &str = "/v1";
-/// Largest request body. A full allowlist file is far below it.
-pub const BODY_LIMIT: usize = 32 * 1024 * 1024;
+/// Largest request body. A private network's full allowlist, a million IPv6 entries, is below it.
+pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// Media type of declarative files.
 pub const TOML: &str = "application/toml";
 /// Media type of everything else.
@@ -61,6 +61,13 @@ impl Texts {
 pub struct AllowReply {
     pub listener: String,
     pub generation: Generation,
+    /// Number of entries of the whole list, without draining ones.
+    pub total: usize,
+    /// What all entries of a long list admitted together; then those of the items are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     pub items: Vec<AllowItem>,
 }
 

@@ -5,7 +5,11 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use super::{Done, Manner, Session, change::read_text};
+use super::{
+    DONE, Done, Manner, Session,
+    change::read_text,
+    output::{field, items, items_table, print_json, print_line, print_text},
+};
 use crate::api::{
     client::{Call, Failure},
     wire::{CidrsRequest, Texts},
@@ -17,6 +21,12 @@ pub enum Verb {
     List {
         /// Name of the listener
         listener: String,
+        /// Print at most so many entries
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: usize,
+        /// Leave out the first entries
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: usize,
     },
     /// Allow CIDRs
     Add(Change),
@@ -63,11 +73,7 @@ pub struct Set {
 impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
-            Self::List { listener } => session.list(
-                Call::get(&["listeners", listener, "allow"]),
-                &[("CIDR", "cidr"), ("PACKETS", "packets"), ("BYTES", "bytes"), ("DRAINING", "draining")],
-                &format!("nobody is allowed; allow somebody with `gateway allow add {listener} CIDR`"),
-            ),
+            Self::List { listener, limit, offset } => list(session, listener, *limit, *offset),
             Self::Add(change) => {
                 let request = CidrsRequest { cidrs: texts(&change.cidrs)?, allow_empty: false, drain: None };
                 let call = call(Method::POST, &change.listener, &request);
@@ -99,6 +105,36 @@ impl Verb {
 
 fn call(method: Method, listener: &str, request: &CidrsRequest) -> Call {
     Call::new(method, &["listeners", listener, "allow"]).json(request)
+}
+
+/// Prints a part of a list, and says so when it is not all.
+fn list(session: &Session, listener: &str, limit: usize, offset: usize) -> Done {
+    let call = Call::get(&["listeners", listener, "allow"]).query("limit", limit).query("offset", offset);
+    let reply = session.client.send(call)?;
+    if session.json {
+        print_json(&reply);
+        return Ok(DONE);
+    }
+    let total = reply.get("total").and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let shown = items(&reply).len();
+    if shown == 0 && total == 0 {
+        print_line(&format!("nobody is allowed; allow somebody with `gateway allow add {listener} CIDR`"));
+        return Ok(DONE);
+    }
+    if reply.get("packets").is_some() {
+        // A long list has no counter per entry.
+        print_text(&items_table(&reply, &[("CIDR", "cidr"), ("DRAINING", "draining")]));
+        let (packets, bytes) = (field(&reply, "packets"), field(&reply, "bytes"));
+        print_line(&format!("all {total} entries together: {packets} packets, {bytes} bytes"));
+    } else {
+        let columns =
+            [("CIDR", "cidr"), ("PACKETS", "packets"), ("BYTES", "bytes"), ("DRAINING", "draining")];
+        print_text(&items_table(&reply, &columns));
+    }
+    if (offset as u64).saturating_add(shown as u64) < total {
+        print_line(&format!("{shown} of {total} entries; `--limit` and `--offset` show others"));
+    }
+    Ok(DONE)
 }
 
 /// The arguments as they are, with `-` replaced by stdin.

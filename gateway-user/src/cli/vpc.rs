@@ -13,7 +13,7 @@ use crate::api::client::Call;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Attach a private network: its endpoint is open to everybody within that network
-    Add(Add),
+    Add(Box<Add>),
     /// Show one network
     Show {
         /// Name of the network

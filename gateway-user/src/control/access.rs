@@ -197,6 +197,7 @@ mod tests {
             open,
             echo: Echo::Everybody,
             options: ListenerOptions::default(),
+            large: None,
             entries: entries
                 .map(|((cidr, draining), id)| FilterEntry {
                     cidr: cidr.parse().unwrap(),

@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use super::{
     Change,
-    state::{State, export::Secrets},
+    state::{
+        State,
+        export::{LIST, Secrets},
+    },
 };
 use crate::resource::{Kind, token::Fingerprint};
 
@@ -62,6 +65,13 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
     // The name is what the row is filed under.
     let mut fields: Fields =
         form.into_iter().filter(|(field, _)| field != "name" && field != "host").collect();
+    // Of a large list, its length and the beginning of its digest tell whether it differs.
+    if let Some(Value::String(digest)) = fields.remove(LIST) {
+        let count =
+            state.listeners.get(format!("vpc:{name}").as_str()).map_or(0, |record| record.entries.len());
+        let told = format!("{count} entries ({})", digest.get(..12).unwrap_or(&digest));
+        fields.insert("allow".to_owned(), Value::String(told));
+    }
     match kind {
         Kind::Listener | Kind::Vpc => {
             let listener = if kind == Kind::Vpc { format!("vpc:{name}") } else { name.to_owned() };

@@ -97,12 +97,14 @@ impl Control {
         Ok(build::vpc(&self.saved.state, vpc, &self.site))
     }
 
+    /// The first entries of an allowlist, from `offset` on.
+    ///
     /// # Errors
     /// `not_found`.
-    pub fn allowlist(&self, listener: &str) -> Result<AllowView, Refusal> {
+    pub fn allowlist(&self, listener: &str, offset: usize, limit: usize) -> Result<AllowView, Refusal> {
         let record =
             self.saved.state.listeners.get(listener).ok_or_else(|| not_found(Kind::Listener, listener))?;
-        Ok(build::allowlist(record, self.saved.generation))
+        Ok(build::allowlist(record, self.saved.generation, offset, limit))
     }
 
     /// Every certificate.

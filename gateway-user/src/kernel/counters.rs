@@ -173,6 +173,7 @@ mod tests {
 
     fn plan(listeners: &[Row<'_>]) -> FilterPlan {
         let listener = |(id, name, entries): &Row<'_>| FilterListener {
+            large: None,
             id: *id,
             name: Name::new(name).unwrap(),
             interface: "eth0".to_owned(),

@@ -10,6 +10,10 @@ use crate::base::Refusal;
 
 /// Entries of a public listener's allowlist, counted as distinct canonical CIDRs after the change (DESIGN §6).
 pub const MAX_PUBLIC: usize = 15;
+/// Entries of a private network's allowlist.
+pub const MAX_PRIVATE: usize = 1_000_000;
+/// Most entries of a list whose entries are counted one by one; a longer list is counted as a whole.
+pub const MAX_COUNTED: usize = 15;
 /// Entries that may be draining at a time.
 pub const MAX_DRAINING: usize = 15;
 
@@ -33,6 +37,12 @@ impl Allowlist {
     pub fn from_cidrs(cidrs: impl IntoIterator<Item = IpNet>) -> Self {
         let mut seen = HashSet::new();
         Self(cidrs.into_iter().filter(|cidr| seen.insert(*cidr)).collect())
+    }
+
+    /// The list of entries that are sorted and distinct.
+    #[must_use]
+    pub const fn from_sorted(cidrs: Vec<IpNet>) -> Self {
+        Self(cidrs)
     }
 
     /// The entries.

@@ -133,6 +133,7 @@ pub(crate) fn listener(
         wait_address: false,
     };
     let filter = FilterListener {
+        large: None,
         id,
         name: name(text),
         interface: "lo".into(),

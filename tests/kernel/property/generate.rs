@@ -49,6 +49,7 @@ fn listener(random: &mut Random, id: u16) -> FilterListener {
     let mut ports = PORTS.to_vec();
     ports.retain(|_| random.chance(70));
     FilterListener {
+        large: None,
         ports,
         open: random.chance(85),
         echo: random.one(&[Echo::Everybody, Echo::Allowlist, Echo::Allowlist, Echo::Silent]),

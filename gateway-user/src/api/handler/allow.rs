@@ -12,27 +12,43 @@ use crate::{
     control::Edit,
     observe::filter::Count,
     resource::{Allowlist, duration},
+    snapshot::filter::Reason,
 };
 
+/// Entries of one answer, unless the request says otherwise.
+const PAGE: usize = 1000;
+
 pub(in crate::api) fn list(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let view = context.control.borrow().allowlist(request.segment())?;
+    let number = |key: &str| {
+        let number = request.query.number(key)?;
+        Ok::<_, Refusal>(number.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
+    };
+    let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?.unwrap_or(PAGE));
+    let view = context.control.borrow().allowlist(request.segment(), offset, limit)?;
     let report = context.sources.filter.as_ref().map(|filter| filter.report());
-    let counts = report
-        .iter()
-        .flat_map(|report| &report.listeners)
-        .find(|listener| listener.id == view.id)
-        .map_or(&[][..], |listener| &listener.entries);
+    let counts = report.iter().flat_map(|report| &report.listeners).find(|listener| listener.id == view.id);
     let items = view.items.into_iter().map(|entry| {
         // A CIDR that was removed with a drain and added again has a row of each kind for a while.
-        let row =
-            counts.iter().find(|row| row.draining == entry.draining && row.cidr.to_string() == entry.cidr);
+        let rows = counts.map_or(&[][..], |counts| &counts.entries);
+        let row = entry.id.and_then(|_| {
+            rows.iter().find(|row| row.draining == entry.draining && row.cidr.to_string() == entry.cidr)
+        });
         let Count { packets, bytes } = row.map(|row| row.count).unwrap_or_default();
         AllowItem { cidr: entry.cidr, packets, bytes, draining: entry.draining, until: entry.until }
+    });
+    let items = items.collect();
+    // A large list is counted as a whole.
+    let allowed = counts.filter(|_| !view.counted).map(|counts| {
+        let allowed = counts.reasons.iter().find(|row| row.reason == Reason::Allowed.name());
+        allowed.map(|row| row.count).unwrap_or_default()
     });
     json(&AllowReply {
         listener: view.listener.to_string(),
         generation: view.generation,
-        items: items.collect(),
+        total: view.total,
+        packets: allowed.map(|count| count.packets),
+        bytes: allowed.map(|count| count.bytes),
+        items,
     })
 }
 

@@ -107,7 +107,7 @@ fn listeners(context: &Context) -> Vec<ListenerStatus> {
             open: view.open,
             state: socket.map_or("unknown", |socket| &socket.state).to_owned(),
             detail: socket.and_then(|socket| socket.error.clone()),
-            entries: view.allow.len(),
+            entries: view.entries,
         }
     });
     status.collect()

@@ -1,5 +1,7 @@
 //! Pure: the access policy.
 
+use std::sync::Arc;
+
 use crate::{
     base::{Generation, Name},
     control::state::{ListenerRecord, Silent, State},
@@ -13,8 +15,11 @@ pub(super) fn plan(state: &State, generation: Generation) -> FilterPlan {
 }
 
 fn listener(record: &ListenerRecord) -> FilterListener {
-    let allowed =
-        record.entries.iter().map(|entry| FilterEntry { cidr: entry.cidr, id: entry.id, draining: false });
+    let allowed = record.entries.counted().iter().map(|entry| FilterEntry {
+        cidr: entry.cidr,
+        id: entry.id,
+        draining: false,
+    });
     let draining =
         record.draining.iter().map(|drain| FilterEntry { cidr: drain.cidr, id: drain.id, draining: true });
     FilterListener {
@@ -31,6 +36,7 @@ fn listener(record: &ListenerRecord) -> FilterListener {
         },
         options: ListenerOptions::default(),
         entries: allowed.chain(draining).collect(),
+        large: record.entries.large().map(|large| Arc::clone(large.list())),
     }
 }
 
@@ -46,5 +52,6 @@ fn silent(silent: &Silent) -> FilterListener {
         echo: Echo::Silent,
         options: ListenerOptions::default(),
         entries: Vec::new(),
+        large: None,
     }
 }

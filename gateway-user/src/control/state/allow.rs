@@ -1,15 +1,15 @@
 //! Pure: edits of allowlists.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{Draining, Effect, Entry, ListenerRecord, State, not_found, record::ENTRY_IDS};
+use super::{Draining, Effect, Entries, Entry, Large, ListenerRecord, State, not_found, record::ENTRY_IDS};
 use crate::{
     base::{Name, Refusal},
     resource::{
         Allowlist, Kind,
-        allowlist::{MAX_DRAINING, MAX_PUBLIC},
+        allowlist::{MAX_COUNTED, MAX_DRAINING, MAX_PRIVATE, MAX_PUBLIC},
         duration,
     },
 };
@@ -19,7 +19,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 impl State {
     pub(super) fn allow_add(&mut self, name: &Name, cidrs: &Allowlist) -> Result<Effect, Refusal> {
-        self.change_entries(name, |before| before.iter().copied().chain(cidrs.iter()).collect())
+        self.change_entries(name, |before| before.cidrs().chain(cidrs.iter()).collect())
     }
 
     pub(super) fn allow_set(
@@ -54,8 +54,10 @@ impl State {
         }
         let record = self.listener_mut(name)?;
         let mut next = ListenerRecord::clone(record);
-        for cidr in cidrs.iter() {
-            next.remove(cidr, drain, now).ok_or_else(|| {
+        let mut gone: Vec<IpNet> = cidrs.iter().collect();
+        gone.sort_unstable();
+        for cidr in &gone {
+            next.forget(*cidr, drain, now)?.ok_or_else(|| {
                 Refusal::new("not_found", format_args!("{cidr} is not on the allowlist of `{name}`"))
                     .field("cidr", cidr)
                     .remedy(format_args!(
@@ -63,6 +65,8 @@ impl State {
                     ))
             })?;
         }
+        let left = next.entries.cidrs().filter(|cidr| gone.binary_search(cidr).is_err()).collect();
+        next.set(left)?;
         if next.draining.len() > MAX_DRAINING {
             return Err(Refusal::new("limit", "too many entries would be draining at a time")
                 .field("draining", next.draining.len())
@@ -88,12 +92,13 @@ impl State {
     fn change_entries(
         &mut self,
         name: &Name,
-        change: impl FnOnce(&BTreeSet<IpNet>) -> BTreeSet<IpNet>,
+        change: impl FnOnce(&Entries) -> Vec<IpNet>,
     ) -> Result<Effect, Refusal> {
         let record = self.listeners.get_mut(name).ok_or_else(|| not_found(Kind::Listener, name))?;
-        let before: BTreeSet<IpNet> = record.entries.iter().map(|entry| entry.cidr).collect();
-        let after = change(&before);
-        if after.len() > MAX_PUBLIC {
+        let mut after = change(&record.entries);
+        after.sort_unstable();
+        after.dedup();
+        if after.len() > record.limit() {
             return Err(Refusal::new(
                 "limit",
                 format_args!(
@@ -102,16 +107,15 @@ impl State {
                 ),
             )
             .field("allow", format_args!("{} entries", after.len()))
-            .limit(MAX_PUBLIC)
+            .limit(record.limit())
             .remedy("remove entries or join them into wider CIDRs"));
         }
         let mut next = ListenerRecord::clone(record);
-        next.entries.retain(|entry| after.contains(&entry.cidr));
-        for cidr in after.difference(&before) {
-            let id = next.take_id(*cidr)?;
-            next.entries.push(Entry { cidr: *cidr, id });
-        }
-        next.entries.sort_unstable();
+        // What comes back does not drain any more.
+        let drained: Vec<Draining> =
+            next.draining.iter().filter(|drain| after.binary_search(&drain.cidr).is_ok()).copied().collect();
+        next.set(after)?;
+        next.draining.retain(|drain| !drained.contains(drain));
         replace(record, next);
         Ok(Effect::of(Kind::Listener, name))
     }
@@ -125,37 +129,69 @@ fn replace(record: &mut Arc<ListenerRecord>, next: ListenerRecord) {
 }
 
 impl ListenerRecord {
-    /// Takes an entry off the list, or ends its drain, or lets it drain.
-    fn remove(&mut self, cidr: IpNet, drain: Option<Duration>, now: Duration) -> Option<()> {
+    /// How many entries its allowlist may have.
+    pub(super) fn limit(&self) -> usize {
+        if self.listener.name.vpc().is_some() { MAX_PRIVATE } else { MAX_PUBLIC }
+    }
+
+    /// Makes these sorted CIDRs the allowlist. Those that stay keep their ids, as far as they have one.
+    fn set(&mut self, cidrs: Vec<IpNet>) -> Result<(), Refusal> {
+        if cidrs.len() > MAX_COUNTED {
+            if self.entries.large().is_none_or(|held| held.list().cidrs() != cidrs) {
+                self.entries = Entries::Large(Arc::new(Large::new(cidrs)));
+            }
+            return Ok(());
+        }
+        let held: Vec<Entry> = self.entries.counted().to_vec();
+        let mut entries: Vec<Entry> =
+            held.into_iter().filter(|entry| cidrs.binary_search(&entry.cidr).is_ok()).collect();
+        for cidr in cidrs {
+            if entries.iter().all(|entry| entry.cidr != cidr) {
+                let id = self.take_id(cidr, &entries)?;
+                entries.push(Entry { cidr, id });
+            }
+        }
+        entries.sort_unstable();
+        self.entries = Entries::Counted(entries);
+        Ok(())
+    }
+
+    /// Whether a CIDR is there to be removed, as an entry or a draining one. Ends its drain, or lets it drain; the entry
+    /// itself is taken off by the caller.
+    fn forget(&mut self, cidr: IpNet, drain: Option<Duration>, now: Duration) -> Result<Option<()>, Refusal> {
         let until = drain.map(|drain| (now + drain).as_millis().div_ceil(1000) as u64);
-        if let Some(place) = self.entries.iter().position(|entry| entry.cidr == cidr) {
-            let Entry { cidr, id } = self.entries.remove(place);
+        if self.entries.contains(&cidr) {
             if let Some(until) = until {
+                let own =
+                    self.entries.counted().iter().find(|entry| entry.cidr == cidr).map(|entry| entry.id);
+                let id = match own {
+                    Some(id) => id,
+                    None => self.take_id(cidr, &[])?,
+                };
                 self.draining.push(Draining { cidr, id, until });
                 self.draining.sort_unstable();
             }
-            return Some(());
+            return Ok(Some(()));
         }
-        let place = self.draining.iter().position(|drain| drain.cidr == cidr)?;
-        match until {
-            None => drop(self.draining.remove(place)),
-            Some(until) => self.draining.get_mut(place)?.until = until,
+        let Some(place) = self.draining.iter().position(|drain| drain.cidr == cidr) else { return Ok(None) };
+        match (until, self.draining.get_mut(place)) {
+            (Some(until), Some(drain)) => drain.until = until,
+            (_, _) => drop(self.draining.remove(place)),
         }
-        Some(())
+        Ok(Some(()))
     }
 
-    /// The id of a CIDR that joins the list: its own if it is draining, else one that was not used for longest.
-    fn take_id(&mut self, cidr: IpNet) -> Result<u8, Refusal> {
+    /// The id of a CIDR beside `entries`: its own if it is draining, else one that was not used for longest.
+    fn take_id(&mut self, cidr: IpNet, entries: &[Entry]) -> Result<u8, Refusal> {
         if let Some(place) = self.draining.iter().position(|drain| drain.cidr == cidr) {
             return Ok(self.draining.remove(place).id);
         }
         let used = |id: u8| {
-            self.entries.iter().any(|entry| entry.id == id)
-                || self.draining.iter().any(|drain| drain.id == id)
+            entries.iter().any(|entry| entry.id == id) || self.draining.iter().any(|drain| drain.id == id)
         };
         let count = ENTRY_IDS;
         let id = (1..=count).map(|step| self.last_entry.wrapping_add(step) % count).find(|id| !used(*id));
-        // 15 entries and 15 drains leave two ids free, so this cannot happen; a refusal is still better than a wrong count.
+        // 15 entries and 15 drains leave two ids free, so this can happen only when a large list drains more than may.
         let id =
             id.ok_or_else(|| Refusal::new("limit", "every counter of the listener is in use").limit(count))?;
         self.last_entry = id;

@@ -140,9 +140,15 @@ impl State {
                 "a private network's listener is of one that is there"
             );
             debug_assert!(record.listener.allow.is_empty(), "entries have a place of their own");
-            debug_assert!(record.entries.len() <= allowlist::MAX_PUBLIC, "the limit of entries holds");
+            debug_assert!(record.entries.len() <= record.limit(), "the limit of entries holds");
+            let many = record.entries.len() > allowlist::MAX_COUNTED;
+            debug_assert_eq!(
+                record.entries.large().is_some(),
+                many,
+                "a list is large if and only if it is long"
+            );
             debug_assert!(record.draining.len() <= allowlist::MAX_DRAINING, "the limit of drains holds");
-            let all = record.entries.iter().map(|entry| (entry.cidr, entry.id));
+            let all = record.entries.counted().iter().map(|entry| (entry.cidr, entry.id));
             let all: Vec<_> = all.chain(record.draining.iter().map(|drain| (drain.cidr, drain.id))).collect();
             let cidrs: BTreeSet<_> = all.iter().map(|(cidr, _)| *cidr).collect();
             let counters: BTreeSet<_> = all.iter().map(|(_, id)| *id).collect();

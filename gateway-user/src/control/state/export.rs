@@ -8,6 +8,9 @@ use crate::{
     resource::{Allowlist, Certificate, Kind, Listener, Service, Vpc},
 };
 
+/// The field that names a private network's large allowlist in place of `allow`.
+pub const LIST: &str = "allow_list";
+
 /// How a document names secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
@@ -40,13 +43,21 @@ impl State {
         }
     }
 
-    /// One resource in its declarative form.
+    /// One resource in its declarative form; a large allowlist by name, in the field [`LIST`].
     #[must_use]
     pub fn form(&self, kind: Kind, name: &str, secrets: Secrets) -> Option<Value> {
         let form = match kind {
             Kind::Gateway => return None,
             Kind::Listener => serde_json::to_value(listener(self.listeners.get(name)?)),
-            Kind::Vpc => serde_json::to_value(self.vpc_form(self.vpcs.get(name)?)),
+            Kind::Vpc => {
+                let vpc = self.vpcs.get(name)?;
+                let large = self.vpc_listener(vpc).and_then(|record| record.entries.large());
+                let Some(large) = large else { return serde_json::to_value(self.vpc_form(vpc)).ok() };
+                let open = self.vpc_listener(vpc)?.listener.open;
+                let mut form = serde_json::to_value(Vpc { open, ..Vpc::clone(vpc) }).ok()?;
+                form.as_object_mut()?.insert(LIST.to_owned(), large.digest().into());
+                return Some(form);
+            }
             Kind::Certificate => serde_json::to_value(certificate(self.certificates.get(name)?, secrets)),
             Kind::Domain => serde_json::to_value(self.domains.get(name)?),
             Kind::Service => serde_json::to_value(service(self.services.get(name)?, secrets)),
@@ -66,7 +77,7 @@ impl State {
 }
 
 fn listener(record: &ListenerRecord) -> Listener {
-    let allow = Allowlist::from_cidrs(record.entries.iter().map(|entry| entry.cidr));
+    let allow = Allowlist::from_sorted(record.entries.cidrs().collect());
     Listener { allow, ..record.listener.clone() }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Effect, ListenerRecord, State, exists, known_gateway, not_found, record::LAST_LISTENER_ID};
+use super::{
+    Effect, Entries, ListenerRecord, State, exists, known_gateway, not_found, record::LAST_LISTENER_ID,
+};
 use crate::{
     base::{Name, Refusal},
     resource::{Kind, Listener},
@@ -36,8 +38,13 @@ impl State {
     pub(super) fn listener_insert(&mut self, listener: Listener) -> Result<(), Refusal> {
         let id = self.free_listener_id()?;
         let name = listener.name.clone();
-        let record =
-            ListenerRecord { id, listener, entries: Vec::new(), draining: Vec::new(), last_entry: u8::MAX };
+        let record = ListenerRecord {
+            id,
+            listener,
+            entries: Entries::default(),
+            draining: Vec::new(),
+            last_entry: u8::MAX,
+        };
         self.last_listener = id;
         self.listeners.insert(name, Arc::new(record));
         Ok(())

@@ -7,6 +7,7 @@ mod allow;
 mod apply;
 mod check;
 mod domains;
+pub mod entries;
 pub mod export;
 mod listeners;
 mod record;
@@ -18,7 +19,8 @@ mod widen;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, ServiceRecord, VpcRow};
+pub use entries::{Entries, Large};
+pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, ServiceRecord};
 pub use silent::Silent;
 
 use super::{Document, Edit, Issued};

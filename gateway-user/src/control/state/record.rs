@@ -5,10 +5,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Entries;
 use crate::{
     base::Name,
     resource::{
-        Listener, Service, Vpc,
+        Listener, Service,
         certificate::{Chain, Key},
         token::{Fingerprint, Token},
     },
@@ -21,28 +22,16 @@ pub(super) const LAST_LISTENER_ID: u16 = 511;
 pub(super) const ENTRY_IDS: u8 = 32;
 
 /// A listener with its stable ids.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerRecord {
     /// Counter id, 1 … 511.
     pub id: u16,
     /// Its `allow` is empty: `entries` has them.
     pub listener: Listener,
-    /// Sorted by CIDR.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Sorted by CIDR; never also in `entries`.
     pub draining: Vec<Draining>,
     /// The last entry id that was handed out; the next one is looked for behind it.
-    pub last_entry: u8,
-}
-
-/// A private network and its listener as they are stored: in one row, the listener without what the network says of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VpcRow {
-    pub vpc: Vpc,
-    pub id: u16,
-    pub open: bool,
-    pub entries: Vec<Entry>,
-    pub draining: Vec<Draining>,
     pub last_entry: u8,
 }
 
@@ -92,31 +81,6 @@ pub struct ServiceRecord {
     /// Its token fields are empty: `tokens` has them.
     pub service: Service,
     pub tokens: Vec<Token>,
-}
-
-// === impl VpcRow ===
-
-impl VpcRow {
-    /// The row of a network and its listener.
-    #[must_use]
-    pub fn new(vpc: &Vpc, record: &ListenerRecord) -> Self {
-        Self {
-            vpc: vpc.clone(),
-            id: record.id,
-            open: record.listener.open,
-            entries: record.entries.clone(),
-            draining: record.draining.clone(),
-            last_entry: record.last_entry,
-        }
-    }
-
-    /// The network and its listener.
-    #[must_use]
-    pub fn records(self) -> (Vpc, ListenerRecord) {
-        let Self { vpc, id, open, entries, draining, last_entry } = self;
-        let listener = Listener { open, ..vpc.listener() };
-        (vpc, ListenerRecord { id, listener, entries, draining, last_entry })
-    }
 }
 
 // === impl Material ===

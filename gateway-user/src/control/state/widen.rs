@@ -1,9 +1,7 @@
 //! Pure: what somebody could do in one state that nobody could in another.
 
-use std::collections::BTreeSet;
-
 use super::{ListenerRecord, ServiceRecord, State};
-use crate::resource::Exposure;
+use crate::resource::{Exposure, allowlist::MAX_COUNTED};
 
 /// One sentence for every access that `after` has and `before` had not.
 pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
@@ -62,9 +60,11 @@ fn listener(before: Option<&ListenerRecord>, after: &ListenerRecord, out: &mut V
     if endpoints(before) != endpoints(after) {
         out.push(format!("listener {name} is reached at other endpoints"));
     }
-    let held: BTreeSet<_> = before.entries.iter().map(|entry| entry.cidr).collect();
-    for entry in after.entries.iter().filter(|entry| !held.contains(&entry.cidr)) {
-        out.push(format!("listener {name} admits {}", entry.cidr));
+    let admitted: Vec<_> = after.entries.cidrs().filter(|cidr| !before.entries.contains(cidr)).collect();
+    if admitted.len() > MAX_COUNTED {
+        out.push(format!("listener {name} admits {} more entries", admitted.len()));
+    } else {
+        out.extend(admitted.iter().map(|cidr| format!("listener {name} admits {cidr}")));
     }
 }
 

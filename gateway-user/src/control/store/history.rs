@@ -10,11 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    HISTORY, HISTORY_BYTES, HISTORY_ROWS, HistoryChange, Saved, VERSIONS, error::Fault, row, write::Base,
+    HISTORY, HISTORY_BYTES, HISTORY_ROWS, HistoryChange, Saved, VERSIONS, error::Fault, lists, row,
+    write::Base,
 };
 use crate::{
     base::Generation,
-    control::{Document, state::export::Secrets, view::HistoryView},
+    control::{
+        Document,
+        state::export::{LIST, Secrets},
+        view::HistoryView,
+    },
+    resource::Allowlist,
 };
 
 /// A row of the history.
@@ -29,12 +35,13 @@ struct Row {
 
 type Versions<'a> = Table<'a, (&'static str, u64), &'static [u8]>;
 
-/// Adds or removes a generation, forgets the oldest ones beyond the limits, and returns the new index.
+/// Adds or removes a generation, for which `added` bytes of large lists were written; forgets the oldest ones beyond the limits, and returns the new index.
 pub(super) fn write(
     transaction: &WriteTransaction,
     base: Base<'_>,
     after: &Saved,
     change: &HistoryChange<'_>,
+    added: usize,
 ) -> Result<BTreeMap<u64, usize>, Fault> {
     let mut kept = base.known.clone();
     let mut rows = transaction.open_table(HISTORY).map_err(Fault::new)?;
@@ -47,7 +54,7 @@ pub(super) fn write(
     }
     match change {
         HistoryChange::Add(line) => {
-            let mut bytes = 0;
+            let mut bytes = added;
             let mut touched = Vec::new();
             for (kind, name) in base.saved.state.touched(&after.state) {
                 // A resource that is gone has a version, too: null.
@@ -111,7 +118,8 @@ pub(super) fn list(database: &Database) -> Result<Vec<HistoryView>, Fault> {
 
 /// What the configuration of a generation was.
 pub(super) fn document(database: &Database, generation: Generation) -> Result<Document, Fault> {
-    let table = database.begin_read().map_err(Fault::new)?.open_table(VERSIONS).map_err(Fault::new)?;
+    let transaction = database.begin_read().map_err(Fault::new)?;
+    let table = transaction.open_table(VERSIONS).map_err(Fault::new)?;
     // Rows are sorted by key, then generation: of each key the last one that is old enough stands.
     let mut forms: BTreeMap<String, Value> = BTreeMap::new();
     for item in table.iter().map_err(Fault::new)? {
@@ -122,13 +130,30 @@ pub(super) fn document(database: &Database, generation: Generation) -> Result<Do
         }
     }
     let mut kinds = Map::new();
-    for (key, form) in forms.into_iter().filter(|(_, form)| !form.is_null()) {
-        let (kind, _) = key.split_once('/').unwrap_or((&key, ""));
+    // Names of networks and of their large lists.
+    let mut lists: BTreeMap<String, String> = BTreeMap::new();
+    for (key, mut form) in forms.into_iter().filter(|(_, form)| !form.is_null()) {
+        let (kind, name) = key.split_once('/').unwrap_or((&key, ""));
+        if let Some(Value::String(list)) = form.as_object_mut().and_then(|fields| fields.remove(LIST)) {
+            lists.insert(name.to_owned(), list);
+        }
         let list = kinds.entry(kind).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(list) = list {
             list.push(form);
         }
     }
-    serde_json::from_value(Value::Object(kinds))
-        .map_err(|error| Fault::corrupt(format_args!("generation {generation} does not read: {error}")))
+    let mut document: Document = serde_json::from_value(Value::Object(kinds))
+        .map_err(|error| Fault::corrupt(format_args!("generation {generation} does not read: {error}")))?;
+    let held = lists::read(&transaction, lists.values().cloned())?;
+    for vpc in &mut document.vpc {
+        let Some(list) = lists.get(vpc.name.as_str()) else { continue };
+        let large = held.get(list).ok_or_else(|| {
+            Fault::corrupt(format_args!(
+                "generation {generation}: the allowlist of vpc `{}` is not there",
+                vpc.name
+            ))
+        })?;
+        vpc.allow = Some(Allowlist::from_sorted(large.list().cidrs().to_vec()));
+    }
+    Ok(document)
 }

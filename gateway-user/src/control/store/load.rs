@@ -4,9 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::{FORMAT, HEAD, HISTORY, Head, KEYS, Pending, RESOURCES, Saved, error::Fault, row};
+use super::{
+    FORMAT, HEAD, HISTORY, Head, KEYS, Pending, RESOURCES, Saved,
+    error::Fault,
+    listener::{ListenerRow, VpcRow},
+    lists, row,
+};
 use crate::{
-    control::state::{CertificateRecord, ListenerRecord, Material, ServiceRecord, State, VpcRow},
+    control::state::{CertificateRecord, Large, Material, ServiceRecord, State},
     resource::{
         Domain, Kind, Route,
         certificate::{Chain, Key},
@@ -39,7 +44,9 @@ pub(super) fn load(database: &Database) -> Result<(Saved, BTreeMap<u64, usize>),
     }
     let mut state = State { last_listener: head.last_listener, silent: head.silent, ..State::default() };
     for (key, bytes) in &rows {
-        insert(&mut state, key, bytes, &keys)?;
+        insert(&mut state, key, bytes, &keys, |list| {
+            lists::read(&transaction, [list.to_owned()].into_iter()).ok()?.remove(list)
+        })?;
     }
     let mut history = BTreeMap::new();
     let table = transaction.open_table(HISTORY).map_err(Fault::new)?;
@@ -60,15 +67,16 @@ fn insert(
     key: &str,
     bytes: &[u8],
     keys: &BTreeMap<Fingerprint, Key>,
+    lists: impl FnOnce(&str) -> Option<Arc<Large>>,
 ) -> Result<(), Fault> {
     let unknown = || Fault::corrupt(format_args!("it has a row `{key}` of an unknown kind"));
     let (kind, _) = key.split_once('/').ok_or_else(unknown)?;
     if kind == Kind::Listener.word() {
-        let record: ListenerRecord = row::decode(key, bytes)?;
+        let record = row::decode::<ListenerRow>(key, bytes)?.record();
         state.listeners.insert(record.listener.name.clone(), Arc::new(record));
     } else if kind == Kind::Vpc.word() {
         let row: VpcRow = row::decode(key, bytes)?;
-        let (vpc, record) = row.records();
+        let (vpc, record) = row.records(lists)?;
         state.listeners.insert(record.listener.name.clone(), Arc::new(record));
         state.vpcs.insert(vpc.name.clone(), Arc::new(vpc));
     } else if kind == Kind::Certificate.word() {

@@ -7,6 +7,8 @@
 mod directory;
 mod error;
 mod history;
+mod listener;
+mod lists;
 mod load;
 mod row;
 mod write;

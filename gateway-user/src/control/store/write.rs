@@ -6,10 +6,16 @@ use redb::{Database, WriteTransaction};
 use serde::Serialize;
 
 use super::{
-    FORMAT, HEAD, Head, HistoryChange, KEYS, RESOURCES, Saved, error::Fault, history, load::all, row,
+    FORMAT, HEAD, Head, HistoryChange, KEYS, RESOURCES, Saved,
+    error::Fault,
+    history,
+    listener::{ListenerRow, VpcRow},
+    lists,
+    load::all,
+    row,
 };
 use crate::{
-    control::state::{State, VpcRow},
+    control::state::State,
     resource::{Kind, certificate::Key, token::Fingerprint},
 };
 
@@ -31,6 +37,7 @@ pub(super) fn write(
     change: &HistoryChange<'_>,
 ) -> Result<BTreeMap<u64, usize>, Fault> {
     let transaction = database.begin_write().map_err(Fault::new)?;
+    let added;
     {
         let mut table = transaction.open_table(RESOURCES).map_err(Fault::new)?;
         // What is not known to be there is written whole.
@@ -40,6 +47,8 @@ pub(super) fn write(
             table.retain(|_, _| false).map_err(Fault::new)?;
             State::default().touched(&after.state)
         };
+        let vpcs = touched.iter().filter(|(kind, _)| *kind == Kind::Vpc);
+        added = lists::write(&transaction, &after.state, vpcs.map(|(_, name)| name.as_str()))?;
         for (kind, name) in touched {
             let key = format!("{kind}/{name}");
             match resource(&after.state, kind, &name)? {
@@ -49,7 +58,8 @@ pub(super) fn write(
         }
     }
     write_keys(&transaction, after)?;
-    let kept = history::write(&transaction, base, after, change)?;
+    let kept = history::write(&transaction, base, after, change, added)?;
+    lists::sweep(&transaction)?;
     let head = Head {
         format: FORMAT,
         generation: after.generation,
@@ -74,12 +84,8 @@ fn resource(state: &State, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Fa
     }
     match kind {
         Kind::Gateway => Ok(None),
-        Kind::Listener => encoded(state.listeners.get(name).map(|record| &**record)),
-        Kind::Vpc => {
-            let vpc = state.vpcs.get(name);
-            let row = vpc.and_then(|vpc| Some(VpcRow::new(vpc, state.vpc_listener(vpc)?)));
-            encoded(row.as_ref())
-        }
+        Kind::Listener => encoded(state.listeners.get(name).map(|record| ListenerRow::new(record)).as_ref()),
+        Kind::Vpc => encoded(VpcRow::of(state, name).as_ref()),
         Kind::Certificate => encoded(state.certificates.get(name)),
         Kind::Domain => encoded(state.domains.get(name)),
         Kind::Service => encoded(state.services.get(name)),

@@ -57,6 +57,12 @@ fn allow() -> impl Strategy<Value = Allowlist> {
     proptest::collection::vec(prop_oneof![v4, v6], 0..=15).prop_map(Allowlist::from_cidrs)
 }
 
+fn long() -> impl Strategy<Value = Allowlist> {
+    (10..100_u8, 16..40_u8).prop_map(|(a, count)| {
+        Allowlist::from_cidrs((0..count).map(|b| cidr(&format!("{a}.{b}.0.0/16")).unwrap()))
+    })
+}
+
 prop_compose! {
     fn listener(place: usize)(
         name in name(),
@@ -85,7 +91,7 @@ prop_compose! {
         vswitch in proptest::option::of("vsw-[a-z0-9]{1,6}"),
         region in proptest::option::of(name()),
         probe: bool, http in proptest::option::of(1_u16..1000), https in 1000_u16.., open: bool,
-        allow in proptest::option::of(allow()),
+        allow in proptest::option::of(prop_oneof![allow(), long()]),
     ) -> Vpc {
         let address = if v6 { format!("2001:db8:1::{octet:x}/64") } else { format!("10.2.3.{octet}/{length}") };
         let probe = probe.then(|| if v6 { "2001:db8:9::9" } else { "10.9.9.9" }.parse().unwrap());

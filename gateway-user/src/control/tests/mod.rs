@@ -4,6 +4,7 @@ mod documents;
 mod failures;
 mod history;
 mod identity;
+mod large;
 mod simulation;
 mod storage;
 mod vpcs;
@@ -47,7 +48,7 @@ fn the_sixteenth_entry_refuses_the_whole_request() {
         world.refused(Edit::AllowAdd { listener: n("edge"), cidrs: cidrs("203.0.113.7, 203.0.113.8") });
     assert_eq!((refusal.code.as_str(), refusal.limit.as_deref()), ("limit", Some("15")));
     assert!(refusal.message.contains("17 entries"), "{refusal}");
-    assert_eq!(world.control.allowlist("edge").unwrap().items.len(), 15);
+    assert_eq!(world.control.allowlist("edge", 0, usize::MAX).unwrap().items.len(), 15);
     assert_eq!(world.control.generation(), before);
 
     let pasted: Vec<String> = (0..10_000).map(|i| format!("10.{}.{}.0/24", i / 250, i % 250)).collect();
@@ -84,23 +85,23 @@ fn a_drain_keeps_its_id_ends_in_time_and_comes_back_on_request() {
     let mut world = World::new(FirstStart::Empty);
     world.ok(Edit::ListenerAdd(listener("edge", "192.0.2.1")));
     world.ok(Edit::AllowAdd { listener: n("edge"), cidrs: cidrs("198.51.100.7 198.51.100.8") });
-    let id = world.control.allowlist("edge").unwrap().items[0].id;
+    let id = world.control.allowlist("edge", 0, usize::MAX).unwrap().items[0].id;
     let drain = Some(Duration::from_secs(30));
     let outcome = world.ok(Edit::AllowRemove { listener: n("edge"), cidrs: cidrs("198.51.100.7"), drain });
     assert!(outcome.changed);
-    let list = world.control.allowlist("edge").unwrap();
+    let list = world.control.allowlist("edge", 0, usize::MAX).unwrap();
     assert_eq!((list.items[1].draining, list.items[1].id), (true, id));
     assert!(world.live("filter").filter.listeners[0].entries[1].draining);
     let until = world.control.next_deadline().unwrap();
     world.control.tick(until - Duration::from_secs(1)).unwrap();
-    assert_eq!(world.control.allowlist("edge").unwrap().items.len(), 2);
+    assert_eq!(world.control.allowlist("edge", 0, usize::MAX).unwrap().items.len(), 2);
     // Taken back: the same counter goes on.
     world.ok(Edit::AllowAdd { listener: n("edge"), cidrs: cidrs("198.51.100.7") });
-    assert_eq!(world.control.allowlist("edge").unwrap().items[0].id, id);
+    assert_eq!(world.control.allowlist("edge", 0, usize::MAX).unwrap().items[0].id, id);
     assert_eq!(world.control.next_deadline(), None);
     world.ok(Edit::AllowRemove { listener: n("edge"), cidrs: cidrs("198.51.100.7"), drain });
     world.control.tick(world.control.next_deadline().unwrap()).unwrap();
-    assert_eq!(world.control.allowlist("edge").unwrap().items.len(), 1);
+    assert_eq!(world.control.allowlist("edge", 0, usize::MAX).unwrap().items.len(), 1);
     assert_eq!(world.live("proxy").filter.listeners[0].entries.len(), 1);
 }
 

@@ -41,11 +41,17 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
         3 if dice.roll(3) == 0 => Edit::ListenerDelete { listener },
         3..=5 => Edit::AllowAdd { listener, cidrs: list(dice) },
         6..=7 => {
-            let held = world.control.allowlist(&listener).map(|list| list.items).unwrap_or_default();
+            let held =
+                world.control.allowlist(&listener, 0, usize::MAX).map(|list| list.items).unwrap_or_default();
             let some = held.iter().filter(|_| dice.roll(2) == 0).map(|entry| entry.cidr.clone());
             let cidrs = cidrs(&some.collect::<Vec<_>>().join(","));
             let drain = (dice.roll(2) == 0).then(|| std::time::Duration::from_secs(dice.roll(100)));
             Edit::AllowRemove { listener, cidrs, drain }
+        }
+        8 if dice.roll(3) == 0 => {
+            let count = 14 + dice.roll(5);
+            let long = (0..count).map(|i| format!("10.77.{i}.0/24")).collect::<Vec<_>>().join(",");
+            Edit::AllowSet { listener, cidrs: cidrs(&long), allow_empty: false }
         }
         8 => Edit::AllowSet { listener, cidrs: list(dice), allow_empty: dice.roll(2) == 0 },
         9 => Edit::ServiceAdd(service(&service_name, "10.9.9.9:80")),

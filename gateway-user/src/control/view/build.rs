@@ -16,6 +16,9 @@ use crate::{
     snapshot::names::Names,
 };
 
+/// Most entries that the view of a listener shows; `allow list` has all.
+const SHOWN: usize = 15;
+
 /// The addresses of an interface, to show where a wildcard listener is reached.
 pub type Resolve<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
 
@@ -42,7 +45,8 @@ pub fn listener(record: &ListenerRecord) -> ListenerView {
         https: listener.https,
         open: listener.open,
         wait_address: listener.wait_address,
-        allow: record.entries.iter().map(|entry| entry.cidr.to_string()).collect(),
+        entries: record.entries.len(),
+        allow: record.entries.cidrs().take(SHOWN).map(|cidr| cidr.to_string()).collect(),
         draining: record
             .draining
             .iter()
@@ -80,25 +84,31 @@ pub fn vpc(state: &State, vpc: &Vpc, site: &Site) -> VpcView {
     }
 }
 
+/// The allowlist from entry `offset` on, at most `limit` of them; draining ones follow the last.
 #[must_use]
-pub fn allowlist(record: &ListenerRecord, generation: Generation) -> AllowView {
-    let allowed = record.entries.iter().map(|entry| EntryView {
-        cidr: entry.cidr.to_string(),
-        id: entry.id,
-        draining: false,
-        until: None,
-    });
+pub fn allowlist(record: &ListenerRecord, generation: Generation, offset: usize, limit: usize) -> AllowView {
+    let counted = record.entries.counted();
+    let allowed =
+        record.entries.cidrs().enumerate().skip(offset).take(limit).map(|(place, cidr)| EntryView {
+            cidr: cidr.to_string(),
+            id: counted.get(place).map(|entry| entry.id),
+            draining: false,
+            until: None,
+        });
     let draining = record.draining.iter().map(|drain| EntryView {
         cidr: drain.cidr.to_string(),
-        id: drain.id,
+        id: Some(drain.id),
         draining: true,
         until: Some(drain.until),
     });
+    let left = offset.saturating_add(limit).saturating_sub(record.entries.len());
     AllowView {
         listener: record.listener.name.clone(),
         generation,
         id: record.id,
-        items: allowed.chain(draining).collect(),
+        total: record.entries.len(),
+        counted: record.entries.large().is_none(),
+        items: allowed.chain(draining.take(left)).collect(),
     }
 }
 

@@ -43,6 +43,9 @@ pub struct ListenerView {
     pub https: Option<u16>,
     pub open: bool,
     pub wait_address: bool,
+    /// Number of entries of the allowlist.
+    pub entries: usize,
+    /// Its first 15 entries; `allow list` has all.
     pub allow: Vec<String>,
     pub draining: Vec<DrainView>,
 }
@@ -91,14 +94,18 @@ pub struct AllowView {
     pub generation: Generation,
     /// Counter id of the listener.
     pub id: u16,
+    /// Number of entries without draining ones.
+    pub total: usize,
+    /// Whether each entry has counters of its own.
+    pub counted: bool,
     pub items: Vec<EntryView>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EntryView {
     pub cidr: String,
-    /// Counter position within the listener.
-    pub id: u8,
+    /// Counter position within the listener; none in a large list.
+    pub id: Option<u8>,
     pub draining: bool,
     /// End of the drain, seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]

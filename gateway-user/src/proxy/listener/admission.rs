@@ -62,6 +62,7 @@ mod tests {
         let mut plan = FilterPlan {
             generation: Generation(1),
             listeners: vec![FilterListener {
+                large: None,
                 id: 7,
                 name: Name::new("l").unwrap(),
                 interface: "eth0".into(),

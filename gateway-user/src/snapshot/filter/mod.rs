@@ -3,10 +3,11 @@
 pub mod address;
 mod bucket;
 pub mod explain;
+pub mod large;
 mod place;
 pub mod tables;
 
-use std::{net::IpAddr, num::NonZeroU32};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -14,6 +15,7 @@ use crate::base::{Generation, Name};
 
 pub use explain::{Explanation, explain};
 pub use gateway_common::reason::{Action, Reason};
+pub use large::LargeList;
 pub use tables::{Attachment, FilterTables, check};
 
 /// The access policy of one generation, before interface names are resolved.
@@ -45,8 +47,10 @@ pub struct FilterListener {
     pub open: bool,
     pub echo: Echo,
     pub options: ListenerOptions,
-    /// Canonical, distinct entries; order is decided when the tables are built.
+    /// Canonical, distinct entries; order is decided when the tables are built. Beside a large list: only draining ones.
     pub entries: Vec<FilterEntry>,
+    /// The allowlist, where it has more entries than are counted one by one. Until the tables hold it, it admits nobody.
+    pub large: Option<Arc<LargeList>>,
 }
 
 /// What a listener does beside its list.

@@ -1,0 +1,88 @@
+//! Pure: the rows of listeners and private networks. Entries of a large list are not in them but in a table of their own.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Fault;
+use crate::{
+    control::state::{Draining, Entries, Entry, Large, ListenerRecord, State},
+    resource::{Listener, Vpc},
+};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ListenerRow {
+    id: u16,
+    listener: Listener,
+    entries: Vec<Entry>,
+    draining: Vec<Draining>,
+    last_entry: u8,
+}
+
+/// A private network and its listener, without what the network says of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct VpcRow {
+    vpc: Vpc,
+    id: u16,
+    open: bool,
+    entries: Vec<Entry>,
+    /// The name of its large list, in place of `entries`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    list: Option<String>,
+    draining: Vec<Draining>,
+    last_entry: u8,
+}
+
+// === impl ListenerRow ===
+
+impl ListenerRow {
+    pub(super) fn new(record: &ListenerRecord) -> Self {
+        Self {
+            id: record.id,
+            listener: record.listener.clone(),
+            entries: record.entries.counted().to_vec(),
+            draining: record.draining.clone(),
+            last_entry: record.last_entry,
+        }
+    }
+
+    pub(super) fn record(self) -> ListenerRecord {
+        let Self { id, listener, entries, draining, last_entry } = self;
+        ListenerRecord { id, listener, entries: Entries::Counted(entries), draining, last_entry }
+    }
+}
+
+// === impl VpcRow ===
+
+impl VpcRow {
+    /// The row of a network; `None`: there is none of that name.
+    pub(super) fn of(state: &State, name: &str) -> Option<Self> {
+        let vpc = state.vpcs.get(name)?;
+        let record = state.vpc_listener(vpc)?;
+        Some(Self {
+            vpc: Vpc::clone(vpc),
+            id: record.id,
+            open: record.listener.open,
+            entries: record.entries.counted().to_vec(),
+            list: record.entries.large().map(|large| large.digest().to_owned()),
+            draining: record.draining.clone(),
+            last_entry: record.last_entry,
+        })
+    }
+
+    /// The network and its listener; `find` has the large lists by name.
+    pub(super) fn records(
+        self,
+        find: impl FnOnce(&str) -> Option<Arc<Large>>,
+    ) -> Result<(Vpc, ListenerRecord), Fault> {
+        let Self { vpc, id, open, entries, list, draining, last_entry } = self;
+        let entries = match list {
+            None => Entries::Counted(entries),
+            Some(list) => Entries::Large(find(&list).ok_or_else(|| {
+                Fault::corrupt(format_args!("the allowlist of vpc `{}` is not there", vpc.name))
+            })?),
+        };
+        let listener = Listener { open, ..vpc.listener() };
+        Ok((vpc, ListenerRecord { id, listener, entries, draining, last_entry }))
+    }
+}
