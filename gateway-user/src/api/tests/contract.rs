@@ -18,7 +18,7 @@ use crate::{
         Count, DropRecord, EntryCount, FilterReport, FilterSource, FilterStatus, InterfaceStatus,
         ListenerCounts, Mode, ReasonCount,
     },
-    snapshot::filter::Explanation,
+    snapshot::filter::{Explanation, Reason},
 };
 
 /// A daemon with a closed listener `edge` on the loopback interface.
@@ -253,8 +253,16 @@ impl FilterSource for Filter {
         }
     }
 
-    fn judge(&self, _: &str, _: Option<u16>, _: IpAddr, _: SocketAddr) -> Option<Explanation> {
-        None
+    /// Judges HTTPS only, and lets nobody in but one.
+    fn judge(&self, _: &str, _: Option<u16>, source: IpAddr, to: SocketAddr) -> Option<Explanation> {
+        let allowed = source == IpAddr::from([192, 0, 2, 7]);
+        (to.port() == 443).then(|| Explanation {
+            reason: if allowed { Reason::Allowed } else { Reason::NotAllowed },
+            listener: Some(Name::new("edge").unwrap()),
+            entry: allowed.then(|| "192.0.2.0/24".parse().unwrap()),
+            interface: Some("lo".to_owned()),
+            generation: Generation(4),
+        })
     }
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {
@@ -320,14 +328,25 @@ fn explain_tells_verdict_reason_tier_and_entry() {
     let explain = |source: &str, destination: &str| {
         daemon.send(Call::get(&["explain"]).query("source", source).query("destination", destination))
     };
-    let generation = daemon.send(Call::get(&["status"]))["generation"].clone();
+    assert_eq!(daemon.send(Call::get(&["status"]))["generation"], 4);
+    let judged = json!({"verdict": "pass", "reason": "allowed", "listener": "edge", "entry": "192.0.2.0/24",
+        "generation": 4});
     assert_eq!(
         explain("192.0.2.7", "127.0.0.2:443"),
         json!({"verdict": "pass", "reason": "allowed", "tier": "xdp", "listener": "edge", "entry": "192.0.2.0/24",
-            "interface": "lo", "generation": generation})
+            "interface": "lo", "generation": 4, "kernel": judged, "host": judged, "warnings": [], "last_seen": null,
+            "connections": 0, "count": {"of": "entry", "packets": 3, "bytes": 180}})
     );
+    let dropped = explain("203.0.113.9", "127.0.0.2:443");
+    assert_eq!((&dropped["last_seen"], &dropped["count"]["of"]), (&json!(1), &json!("reason")));
+    // The two tiers differ: the stricter one holds, and that is said.
+    let differs = explain("192.0.2.8", "127.0.0.2:443");
+    assert_eq!((&differs["verdict"], &differs["host"]["verdict"]), (&json!("drop"), &json!("pass")));
+    assert!(differs["warnings"][0].to_string().contains("do not agree"), "{differs}");
+    // Nobody in the kernel judges the other port here.
     let dropped = explain("203.0.113.9", "127.0.0.2:80");
     assert_eq!((&dropped["verdict"], &dropped["reason"]), (&json!("drop"), &json!("not_allowed")));
+    assert_eq!((&dropped["tier"], &dropped["kernel"]), (&json!("accept"), &json!(null)));
     let other = explain("203.0.113.9", "127.0.0.2:22");
     assert_eq!((&other["verdict"], &other["reason"]), (&json!("pass"), &json!("not_listener")));
 }
