@@ -5,6 +5,7 @@
 //! - `adopt`: what outlives the daemon, how the next one takes it over, detach;
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
 //! - `addresses`: the addresses that the gateway holds itself;
+//! - `tcx`: the second tier, on devices without native XDP.
 //! - `privileges`: the daemon after it gave up root.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with a backtrace")]
 
@@ -14,3 +15,4 @@ mod change;
 mod interface;
 mod policy;
 mod privileges;
+mod tcx;

@@ -200,7 +200,7 @@ pub struct FilterStatus {
     pub device: String,
     /// 0: no VLAN.
     pub vlan: u16,
-    /// `native`, `accept` (only the check at accept), `detached` or `off`.
+    /// `native`, `tcx`, `accept` (only the check at accept), `detached` or `off`.
     pub mode: String,
     pub generation: Generation,
     /// Why the mode is not `native`, if it is not.

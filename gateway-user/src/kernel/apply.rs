@@ -14,12 +14,14 @@ use super::{
     Config,
     attach::{self, Attachment},
     counters::Fresh,
-    load::{Program, refuse_foreign, refuse_map},
+    interface::Target,
+    load::{Program, refuse_foreign, refuse_map, refuse_native},
     netlink::{self, Link},
     object::Object,
     pin::Pins,
     standing::{self, Standings},
     tables::Tables,
+    tier::{Tier, may_fall_back},
 };
 use crate::{base::Refusal, observe::filter::InterfaceStatus, snapshot::FilterPlan};
 
@@ -61,6 +63,8 @@ struct Placed {
     at: Option<(u32, u16)>,
     /// Its device should carry the program.
     wanted: bool,
+    /// It was gone at the last look, or its program was.
+    lost: bool,
 }
 
 impl Staged {
@@ -157,15 +161,20 @@ impl Kernel {
             return Err(refusal);
         }
         for (interface, standing) in &standings.all {
-            staged.needed.extend(standing.guarded().map(|target| target.ifindex));
+            // What an earlier daemon left on a device that cannot be guarded anew is better than nothing.
+            staged.needed.extend(standing.place().filter(|_| standing.wanted()).map(|(ifindex, _)| ifindex));
             if required && let Some(refusal) = standing.bar(interface) {
                 staged.barred.insert(interface.clone(), refusal);
             }
-            staged.interfaces.push(standing.status(interface, plan.generation));
+            let attachment = standing
+                .guarded()
+                .and_then(|target| self.attachments.iter().find(|it| it.ifindex == target.ifindex));
+            staged.interfaces.push(standing.status(interface, plan.generation, attachment));
             staged.placed.push(Placed {
                 interface: interface.clone(),
                 at: standing.place(),
                 wanted: standing.wanted(),
+                lost: false,
             });
         }
         staged.swaps = programs;
@@ -212,7 +221,21 @@ impl Kernel {
             if let Some(foreign) = target.programs.first().filter(|_| attached.is_none()) {
                 return Err(refuse_foreign(target, *foreign));
             }
-            programs.insert(target.ifindex, Program::load(object, &self.pins, target.ifindex)?);
+            let native = match attached.map(|attachment| attachment.tier) {
+                Some(Tier::Native) => None,
+                Some(Tier::Tcx) => Some(None),
+                None => refuse_native(target).map(Some),
+            };
+            let program = match native {
+                Some(why) => Program::tcx(object, &self.pins, target, why)?,
+                None => match Program::native(object, &self.pins, target) {
+                    Err(refusal) if attached.is_none() && may_fall_back(&refusal.code) => {
+                        Program::tcx(object, &self.pins, target, Some(refusal))?
+                    }
+                    loaded => loaded?,
+                },
+            };
+            programs.insert(target.ifindex, program);
             Ok(())
         })?;
         Ok(programs)
@@ -255,7 +278,13 @@ impl Kernel {
             let Some(mut program) = programs.remove(&target.ifindex) else {
                 return failed.get(&target.ifindex).cloned().map_or(Ok(()), Err);
             };
-            match Attachment::create(&mut program, target, &self.pins) {
+            let created = match Attachment::create(&mut program, target, &self.pins) {
+                Err(refusal) if program.tier == Tier::Native && may_fall_back(&refusal.code) => {
+                    second(self.object.as_ref(), &self.pins, target, refusal)
+                }
+                created => created,
+            };
+            match created {
                 Ok(attachment) => {
                     fresh.insert(target.ifindex);
                     self.attachments.push(attachment);
@@ -340,25 +369,56 @@ impl Kernel {
         }
     }
 
+    /// Which devices have a program of somebody else in front of the filter, a sentence each.
+    pub(crate) fn overtaken(&self) -> impl Iterator<Item = String> {
+        self.attachments.iter().filter(|attachment| attachment.overtaken()).map(|attachment| {
+            format!(
+                "{device}: another program runs before the filter and may keep packets from it; \
+                 `bpftool net show dev {device}` names it",
+                device = attachment.device
+            )
+        })
+    }
+
     /// How the interfaces differ from what the live policy was built for: those that are not guarded any more, and
     /// whether there is something to do about it.
-    pub(crate) fn drift(&self, links: &[Link]) -> (Vec<String>, bool) {
+    pub(crate) fn drift(&mut self, links: &[Link]) -> (Vec<String>, bool) {
         let mut lost = Vec::new();
         let mut moved = false;
-        for placed in &self.placed {
+        for placed in &mut self.placed {
             let now = standing::place_of(&placed.interface, links);
             let stands = placed.at.is_some_and(|(ifindex, _)| {
                 self.attachments
                     .iter()
                     .any(|attachment| attachment.ifindex == ifindex && attachment.stands(links))
             });
-            if placed.wanted && !(stands && now == placed.at) {
+            let gone = placed.wanted && !(stands && now == placed.at);
+            if gone {
                 lost.push(placed.interface.clone());
             }
-            moved |= now.is_some() && (now != placed.at || placed.wanted && !stands);
+            // One that only had another name for a while is back with everything in place, and still to be said.
+            let back = placed.lost && !gone;
+            placed.lost = gone;
+            moved |= now.is_some() && (now != placed.at || placed.wanted && !stands || back);
         }
         (lost, moved)
     }
+}
+
+/// Attaches in the second tier what the first refused.
+fn second(
+    object: Option<&Object>,
+    pins: &Pins,
+    target: &Target,
+    native: Refusal,
+) -> Result<Attachment, Refusal> {
+    let Some(object) = object else { return Err(native) };
+    let attached = Program::tcx(object, pins, target, Some(native.clone()))
+        .and_then(|mut program| Attachment::create(&mut program, target, pins));
+    attached.map_err(|refusal| {
+        tracing::warn!(%refusal, "the second tier is refused too");
+        native
+    })
 }
 
 fn forget(tables: &mut Tables) {

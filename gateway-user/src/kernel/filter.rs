@@ -146,7 +146,7 @@ impl Filter {
         };
         let (lost, moved) = kernel.drift(&links);
         for status in self.interfaces.iter_mut().filter(|status| lost.contains(&status.interface)) {
-            if status.mode == Mode::Native {
+            if matches!(status.mode, Mode::Native | Mode::Tcx) {
                 tracing::error!(interface = status.interface, "the filter's interface or program is gone");
                 status.mode = Mode::Detached;
                 status.detail = Some("the interface or its program is gone".to_owned());
@@ -264,8 +264,10 @@ impl FilterSource for Filter {
         warnings.extend(
             self.interfaces
                 .iter()
+                .filter(|status| status.mode != Mode::Tcx)
                 .filter_map(|status| Some(format!("{}: {}", status.interface, status.detail.as_ref()?))),
         );
+        warnings.extend(self.kernel.iter().flat_map(Kernel::overtaken));
         FilterStatus {
             wanted: self.config.mode.name(),
             generation: self.generation(),

@@ -18,6 +18,8 @@ pub(crate) struct Target {
     pub(crate) vlan: u16,
     pub(crate) mtu: u32,
     pub(crate) loopback: bool,
+    /// Its packets begin with an Ethernet header.
+    pub(crate) ethernet: bool,
     /// Devices whose hardware sees the frames: the members of a bond, else the device.
     pub(crate) hardware: Vec<String>,
     /// XDP programs that are on the device now.
@@ -56,6 +58,7 @@ pub(crate) fn resolve(interface: &str, links: &[Link]) -> Result<Option<Target>,
         vlan: named.vlan.unwrap_or(0),
         mtu: device.mtu,
         loopback: device.loopback,
+        ethernet: device.ethernet,
         hardware: if members.is_empty() { vec![device.name.clone()] } else { members },
         programs: device.programs.clone(),
     }))

@@ -5,14 +5,16 @@ use std::io;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
-    programs::{ProgramError, Xdp, links::LinkError, xdp::XdpError},
+    programs::{ProgramError, SchedClassifier, Xdp, links::LinkError, xdp::XdpError},
     sys::SyscallError,
 };
 
 use super::{
+    capabilities,
     interface::Target,
     object::{MAPS, Object},
     pin::Pins,
+    tier::Tier,
 };
 use crate::base::Refusal;
 
@@ -21,23 +23,57 @@ const WITH_FRAGS: &str = "gateway_frags";
 /// The entry point for every kernel.
 const PLAIN: &str = "gateway";
 
+/// The entry point of the second tier.
+const CLASSIFIER: &str = "gateway_tc";
+/// Length of the Ethernet header, which precedes the network header in a socket buffer of most devices.
+const ETHERNET_HEADER: u32 = 14;
+
 /// A loaded program for one device. Nothing stays loaded when it is dropped unattached.
 pub(crate) struct Program {
     ebpf: Ebpf,
     entry: &'static str,
+    pub(crate) tier: Tier,
+    /// Why it is not of the native tier.
+    pub(crate) why: Option<Refusal>,
 }
 
 impl Program {
-    /// Loads the instance that judges packets of the device `ifindex`, over the pinned tables.
+    /// Loads the native instance that judges packets of the target's device, over the pinned tables.
     ///
     /// # Errors
     /// The kernel does not take it.
-    pub(crate) fn load(object: &Object, pins: &Pins, ifindex: u32) -> Result<Self, Refusal> {
-        let mut ebpf = ebpf(object, pins, ifindex)?;
+    pub(crate) fn native(object: &Object, pins: &Pins, target: &Target) -> Result<Self, Refusal> {
+        Self::load(object, pins, target, Tier::Native)
+    }
+
+    /// Loads the instance of the second tier; `why` says why the first is none here.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub(crate) fn tcx(
+        object: &Object,
+        pins: &Pins,
+        target: &Target,
+        why: Option<Refusal>,
+    ) -> Result<Self, Refusal> {
+        Ok(Self { why, ..Self::load(object, pins, target, Tier::Tcx)? })
+    }
+
+    fn load(object: &Object, pins: &Pins, target: &Target, tier: Tier) -> Result<Self, Refusal> {
+        let header = if target.ethernet { ETHERNET_HEADER } else { 0 };
+        let mut ebpf = instance(object, pins, target.ifindex, header)?;
+        let entries = match tier {
+            Tier::Native => [WITH_FRAGS, PLAIN].as_slice(),
+            Tier::Tcx => &[CLASSIFIER],
+        };
         let mut refused = None;
-        for entry in [WITH_FRAGS, PLAIN] {
-            match xdp(&mut ebpf, entry).and_then(Xdp::load) {
-                Ok(()) => return Ok(Self { ebpf, entry }),
+        for entry in entries.iter().copied() {
+            let loaded = match tier {
+                Tier::Native => xdp(&mut ebpf, entry).and_then(Xdp::load),
+                Tier::Tcx => classifier(&mut ebpf, entry).and_then(SchedClassifier::load),
+            };
+            match loaded {
+                Ok(()) => return Ok(Self { ebpf, entry, tier, why: None }),
                 Err(error) => {
                     tracing::warn!(entry, error = chain(&error), "the kernel does not take this entry point");
                     refused = Some(error);
@@ -47,12 +83,20 @@ impl Program {
         Err(refused.map_or_else(|| refuse_load("no entry point"), |error| refuse_program(&error)))
     }
 
-    /// The loaded program.
+    /// The loaded program of the native tier.
     ///
     /// # Errors
-    /// Never: `load` found it.
+    /// It is one of the other tier.
     pub(crate) fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
         xdp(&mut self.ebpf, self.entry)
+    }
+
+    /// The loaded program of the second tier.
+    ///
+    /// # Errors
+    /// It is one of the other tier.
+    pub(crate) fn classifier(&mut self) -> Result<&mut SchedClassifier, ProgramError> {
+        classifier(&mut self.ebpf, self.entry)
     }
 }
 
@@ -61,16 +105,25 @@ impl Program {
 /// # Errors
 /// A map cannot be made, or the object does not fit this loader.
 pub(crate) fn ebpf(object: &Object, pins: &Pins, ifindex: u32) -> Result<Ebpf, Refusal> {
+    instance(object, pins, ifindex, ETHERNET_HEADER)
+}
+
+fn instance(object: &Object, pins: &Pins, ifindex: u32, header: u32) -> Result<Ebpf, Refusal> {
     let directory = pins.maps(&object.layout);
     let mut loader = EbpfLoader::new();
     for name in MAPS {
         loader.map_pin_path(name, directory.join(name));
     }
     loader.override_global("INTERFACE", &ifindex, true);
+    loader.override_global("LINK_HEADER", &header, true);
     loader.load(&object.bytes).map_err(|error| refuse_object(&error))
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, entry: &str) -> Result<&'a mut Xdp, ProgramError> {
+    ebpf.program_mut(entry).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, entry: &str) -> Result<&'a mut SchedClassifier, ProgramError> {
     ebpf.program_mut(entry).ok_or(ProgramError::NotLoaded)?.try_into()
 }
 
@@ -132,28 +185,63 @@ fn refuse_program(error: &ProgramError) -> Refusal {
     }
 }
 
+const ACCEPT: &str = "set filter = \"auto\": the proxy then checks every connection at accept";
+
+/// Native XDP is out of the question on the target's device.
+pub(crate) fn refuse_native(target: &Target) -> Option<Refusal> {
+    let device = &target.device;
+    let why = if target.loopback {
+        "the loopback interface has no native XDP".to_owned()
+    } else if target.ethernet {
+        return None;
+    } else {
+        format!("packets of {device} have no Ethernet header, which native XDP needs")
+    };
+    Some(Refusal::new("filter_no_native", why).field("interface", &target.interface).remedy(ACCEPT))
+}
+
+/// Why the second tier could not be attached to `target`.
+pub(crate) fn refuse_tcx(target: &Target, error: &ProgramError) -> Refusal {
+    let refusal = |why: String| {
+        let text = format_args!("the filter cannot be attached to {} at ingress: {why}", target.device);
+        Refusal::new("filter_attach", text).field("interface", &target.interface)
+    };
+    match errno(error) {
+        Some(libc::EPERM | libc::EACCES) => {
+            refusal("the kernel does not permit it".to_owned()).remedy(CAPABILITIES)
+        }
+        Some(libc::ENODEV) => refusal("it is gone".to_owned()),
+        _ if capabilities::version() < (6, 6) => refusal("this kernel has no TCX".to_owned())
+            .remedy(format_args!("use Linux 6.6 or newer, or {ACCEPT}")),
+        Some(libc::ERANGE | libc::ENOSPC) => refusal("too many programs are there".to_owned())
+            .remedy(format_args!("`bpftool net show dev {}` lists them", target.device)),
+        _ => refusal(chain(error)).remedy(ACCEPT),
+    }
+}
+
 /// Why the program could not be attached to `target`.
 pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &ProgramError) -> Refusal {
     let driver = driver.unwrap_or("unknown");
-    let refusal = |why: String| {
-        Refusal::new(
-            "filter_attach",
-            format_args!("the filter cannot be attached to {}: {why}", target.device),
-        )
-        .field("interface", &target.interface)
+    let coded = |code, why: String| {
+        Refusal::new(code, format_args!("the filter cannot be attached to {}: {why}", target.device))
+            .field("interface", &target.interface)
     };
+    let refusal = |why| coded("filter_attach", why);
+    // What the device or its settings do not allow natively, and the second tier does not mind.
+    let device_refusal = |why| coded("filter_device", why);
     // aya asks again over netlink after EINVAL, and then says what the driver answered.
     let over_netlink = matches!(error, ProgramError::XdpError(XdpError::NetlinkError(_)));
     let code = errno(error).or(over_netlink.then_some(libc::EINVAL));
     let (device, limit) = (&target.device, single_buffer_mtu(driver));
     match code {
-        Some(libc::EOPNOTSUPP) => refusal(format!("its driver ({driver}) has no native XDP"))
-            .remedy("set filter = \"auto\": the proxy then checks every connection at accept"),
+        Some(libc::EOPNOTSUPP) => {
+            coded("filter_no_native", format!("its driver ({driver}) has no native XDP")).remedy(ACCEPT)
+        }
         Some(libc::EBUSY | libc::EEXIST) => refusal("another XDP program is there".to_owned()).remedy(
             format_args!("take it off first (`ip link set dev {device} xdp off`, or stop what owns it)"),
         ),
         Some(libc::ERANGE | libc::EMSGSIZE) => {
-            refusal(format!("MTU {} is too large for {driver}", target.mtu)).remedy(format_args!(
+            device_refusal(format!("MTU {} is too large for {driver}", target.mtu)).remedy(format_args!(
                 "`ip link set dev {device} mtu {limit}` (and on the other end of a veth pair)"
             ))
         }
@@ -162,11 +250,11 @@ pub(crate) fn refuse_attach(target: &Target, driver: Option<&str>, error: &Progr
         }
         Some(libc::ENODEV) => refusal("it is gone".to_owned()),
         Some(libc::ENOMEM | libc::ENOSPC) => {
-            refusal(format!("{driver} has too few queues or too little memory")).remedy(format_args!(
+            device_refusal(format!("{driver} has too few queues or too little memory")).remedy(format_args!(
                 "lower the channels: `ethtool -L {device} combined N` with half of the maximum"
             ))
         }
-        Some(libc::EINVAL) => refusal(chain(error)).remedy(format_args!(
+        Some(libc::EINVAL) => device_refusal(chain(error)).remedy(format_args!(
             "check with `gateway doctor`: MTU at most {limit}, LRO and GRO_HW off \
              (`ethtool -K {device} lro off rx-gro-hw off`), bond mode and hash policy"
         )),
@@ -263,6 +351,7 @@ mod tests {
             vlan: 7,
             mtu: 9000,
             loopback: false,
+            ethernet: true,
             hardware: vec!["eth0".to_owned()],
             programs: Vec::new(),
         };

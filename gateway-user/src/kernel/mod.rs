@@ -13,6 +13,7 @@
 mod addresses;
 mod apply;
 mod attach;
+mod bpf_link;
 mod capabilities;
 mod counters;
 mod detach;
@@ -29,6 +30,7 @@ mod object;
 mod pin;
 mod standing;
 mod tables;
+mod tier;
 
 use std::path::{Path, PathBuf};
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{
+    attach::Attachment,
     ethtool,
     interface::{Target, resolve},
     netlink::Link,
+    tier::Tier,
 };
 use crate::{
     base::{Generation, Refusal},
     observe::filter::{InterfaceStatus, Mode},
     snapshot::{
         FilterPlan,
-        filter::{Attachment, FilterTables},
+        filter::{Attachment as Place, FilterTables},
     },
 };
 
@@ -105,9 +107,21 @@ impl Standing {
     }
 
     /// What status says of the interface named `interface`.
-    pub(crate) fn status(&self, interface: &str, generation: Generation) -> InterfaceStatus {
+    pub(crate) fn status(
+        &self,
+        interface: &str,
+        generation: Generation,
+        attachment: Option<&Attachment>,
+    ) -> InterfaceStatus {
         let (target, mode, detail) = match self {
-            Self::Guarded(target) => (Some(target), Mode::Native, None),
+            Self::Guarded(target) => {
+                let mode = match attachment.map(|attachment| attachment.tier) {
+                    Some(Tier::Tcx) => Mode::Tcx,
+                    Some(Tier::Native) | None => Mode::Native,
+                };
+                let why = attachment.and_then(|attachment| attachment.why.as_ref());
+                (Some(target), mode, why.map(|refusal| refusal.message.clone()))
+            }
             Self::Unguarded(target, refusal) => (target.as_ref(), Mode::Accept, Some(refusal.to_string())),
             Self::Lost(target, refusal) => (target.as_ref(), Mode::Detached, Some(refusal.to_string())),
             Self::Absent => (None, Mode::Detached, Some("there is no such interface now".to_owned())),
@@ -208,13 +222,8 @@ impl<'a> Standings<'a> {
     }
 }
 
-/// What a native program on the target's device would see of its packets.
+/// Whether a native program on the target's device would see the tags that the tables speak of.
 fn guardable(target: Target) -> Result<Target, Refusal> {
-    if target.loopback {
-        return Err(Refusal::new("filter_attach", "the loopback interface has no native XDP")
-            .field("interface", &target.interface)
-            .remedy("set filter = \"auto\": the proxy then checks every connection at accept"));
-    }
     if target.vlan != 0 {
         let devices = target.hardware.iter().chain([&target.device]);
         if let Some(device) = devices.into_iter().find(|device| ethtool::strips_vlan(device) == Some(true)) {
@@ -258,7 +267,7 @@ pub(crate) fn unfiltered(
     }
     let off = Refusal::new("filter_off", "the settings say filter = \"off\"");
     let standing = Standing::Unguarded(target, why.cloned().unwrap_or(off));
-    let status = standing.status(interface, plan.generation);
+    let status = standing.status(interface, plan.generation, None);
     Ok(match why {
         Some(_) => status,
         None => InterfaceStatus { mode: Mode::Off, detail: None, ..status },
@@ -296,6 +305,6 @@ pub(crate) fn tables(
     };
     FilterTables::build(&plan, |interface| {
         let target = standing(interface).and_then(Standing::guarded);
-        Ok(target.map(|target| Attachment { ifindex: target.ifindex, vlan: target.vlan }))
+        Ok(target.map(|target| Place { ifindex: target.ifindex, vlan: target.vlan }))
     })
 }

@@ -125,6 +125,8 @@ pub struct InterfaceStatus {
 pub enum Mode {
     /// XDP in the driver.
     Native,
+    /// TCX at ingress, where the driver has no native XDP.
+    Tcx,
     /// Only the proxy's check at accept.
     Accept,
     /// The interface is gone or lost its program; it is attached again when it is back.
@@ -139,6 +141,7 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::Tcx => "tcx",
             Self::Accept => "accept",
             Self::Detached => "detached",
             Self::Off => "off",

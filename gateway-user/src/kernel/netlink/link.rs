@@ -15,6 +15,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) mtu: u32,
     pub(crate) loopback: bool,
+    /// Its packets begin with an Ethernet header. Those of a tunnel (WireGuard, tun, GRE) begin with their IP header.
+    pub(crate) ethernet: bool,
     /// Link kind: `vlan`, `bond`, `veth`; empty for hardware.
     pub(crate) kind: String,
     /// 802.1Q id of a VLAN interface.
@@ -62,12 +64,15 @@ const XDP_HW_PROG_ID: u16 = 7;
 /// Statistics are most of a dump and nobody here reads them.
 const SKIP_STATS: u32 = 1 << 3;
 const IFF_LOOPBACK: u32 = 8;
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
 
 /// One `RTM_NEWLINK` without its netlink header.
 fn parse(message: &[u8]) -> Link {
     let mut link = Link {
         index: u32_at(message, 4),
         loopback: u32_at(message, 8) & IFF_LOOPBACK != 0,
+        ethernet: matches!(u16_at(message, 2), ARPHRD_ETHER | ARPHRD_LOOPBACK),
         ..Link::default()
     };
     for (kind, value) in attributes(message.get(IFINFO..).unwrap_or_default()) {
@@ -118,7 +123,7 @@ mod tests {
     fn every_namespace_has_its_loopback() {
         let links = links().unwrap();
         let loopback = links.iter().find(|link| link.name == "lo").unwrap();
-        assert!(loopback.loopback && loopback.index == 1 && loopback.mtu > 0);
+        assert!(loopback.loopback && loopback.ethernet && loopback.index == 1 && loopback.mtu > 0);
         assert!(loopback.kind.is_empty() && loopback.vlan.is_none() && loopback.programs.is_empty());
     }
 
