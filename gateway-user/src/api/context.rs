@@ -7,7 +7,8 @@ use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
     observe::{
-        address::AddressStatus, dns::NameSource, filter::FilterSource, seen::SeenSource, traffic::Traffic,
+        address::AddressStatus, dns::NameSource, filter::FilterSource, liveness::Liveness, seen::SeenSource,
+        traffic::Traffic,
     },
 };
 
@@ -42,6 +43,8 @@ pub struct Sources {
     pub sockets: Option<Box<dyn Fn() -> Vec<SocketStatus>>>,
     /// Who uses the listeners.
     pub seen: Option<Box<dyn SeenSource>>,
+    /// Addresses that cannot be reached now.
+    pub liveness: Option<Liveness>,
     /// The proxy's counters.
     pub traffic: Option<Arc<Traffic>>,
 }

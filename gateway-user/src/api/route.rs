@@ -74,6 +74,8 @@ static ROUTES: &[Route] = routes! {
 
     GET "/v1/gateways" Read "List the gateways", &[], None, "GatewayList", handler::meta::gateways;
 
+    GET "/v1/gateways/{name}" Read "Show a gateway and its names", &[], None, "GatewayItem", handler::meta::gateway;
+
     GET "/v1/listeners" Read "List the listeners", &[], None, "ListenerList", handler::listener::list;
     POST "/v1/listeners" Write "Add a listener", CHANGE, Some("Listener"), "Changed", handler::listener::add;
     GET "/v1/listeners/{name}" Read "Show a listener", &[], None, "ListenerItem", handler::listener::show;
@@ -90,6 +92,16 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/vpcs" Write "Attach a private network; the answer names its endpoint", CHANGE, Some("Vpc"), "VpcAdded", handler::vpc::add;
     GET "/v1/vpcs/{name}" Read "Show a private network", &[], None, "VpcItem", handler::vpc::show;
     DELETE "/v1/vpcs/{name}" Write "Detach a private network; its endpoint is silent", CHANGE, None, "Changed", handler::vpc::delete;
+
+    GET "/v1/endpoint-services" Read "List the endpoint services, with `search` those with this text in a name", &["search"], None, "EndpointServiceList", handler::endpoint::services;
+    POST "/v1/endpoint-services" Write "Register an endpoint service; with `replace` change it in place", &["dry_run", "confirm", "replace"], Some("EndpointService"), "Changed", handler::endpoint::add_service;
+    GET "/v1/endpoint-services/{name}" Read "Show an endpoint service", &[], None, "EndpointServiceItem", handler::endpoint::show_service;
+    DELETE "/v1/endpoint-services/{name}" Write "Delete an endpoint service", CHANGE, None, "Changed", handler::endpoint::delete_service;
+
+    GET "/v1/endpoints" Read "List the endpoints", &[], None, "EndpointList", handler::endpoint::list;
+    POST "/v1/endpoints" Write "Add an endpoint; a repetition with the same client token changes nothing", CHANGE, Some("Endpoint"), "EndpointAdded", handler::endpoint::add;
+    GET "/v1/endpoints/{name}" Read "Show an endpoint and the state of its zones", &[], None, "EndpointItem", handler::endpoint::show;
+    DELETE "/v1/endpoints/{name}" Write "Delete an endpoint; its addresses are silent", CHANGE, None, "Changed", handler::endpoint::delete;
 
     GET "/v1/certificates" Read "List the certificates", &[], None, "CertificateList", handler::certificate::list;
     POST "/v1/certificates" Write "Add a certificate; with `replace` renew it in place", &["dry_run", "confirm", "force", "caller", "replace"], Some("Certificate"), "Changed", handler::certificate::add;

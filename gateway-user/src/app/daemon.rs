@@ -24,7 +24,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{privileges, shared::Shared, sources};
+use super::{liveness, privileges, shared::Shared, sources};
 use crate::{
     api::{self, Writers},
     base::clock,
@@ -105,6 +105,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let users = proxy.clone();
     control.watch(Box::new(move || users.0.borrow().seen()));
     let control = Rc::new(RefCell::new(control));
+    liveness::look(&control.borrow().snapshot(), &liveness);
     say_what_is_in_force(&control, &filter, &addresses, &proxy);
 
     let metrics = Arc::new(Metrics::new(traffic));
@@ -118,7 +119,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &addresses, &dns, &proxy),
+        sources::sources(&filter, &addresses, &dns, &proxy, &liveness),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -136,6 +137,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         dns,
         proxy.clone(),
         filter_metrics,
+        liveness,
     ));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -197,6 +199,7 @@ async fn upkeep(
     dns: Shared<Dns>,
     proxy: Shared<Proxy>,
     metrics: FilterMetrics,
+    liveness: Liveness,
 ) {
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,6 +223,7 @@ async fn upkeep(
                     tracing::warn!(%refusal, "a waiting listener could not be bound");
                 }
                 metrics.update(&filter);
+                liveness::look(&control.borrow().snapshot(), &liveness);
             }
         }
     }

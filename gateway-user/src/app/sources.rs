@@ -7,6 +7,7 @@ use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
     dns::Dns,
     kernel::{Addresses, Filter},
+    observe::liveness::Liveness,
     proxy::Proxy,
     snapshot::Subscriber as _,
 };
@@ -17,6 +18,7 @@ pub(super) fn sources(
     addresses: &Shared<Addresses>,
     dns: &Shared<Dns>,
     proxy: &Shared<Proxy>,
+    liveness: &Liveness,
 ) -> Sources {
     let (addresses, workers, sockets, users) =
         (addresses.clone(), proxy.clone(), proxy.clone(), proxy.clone());
@@ -27,6 +29,7 @@ pub(super) fn sources(
         workers: Some(Box::new(move || worker_status(&workers))),
         sockets: Some(Box::new(move || socket_status(&sockets))),
         seen: Some(Box::new(move || users.0.borrow().seen())),
+        liveness: Some(liveness.clone()),
         traffic: Some(proxy.0.borrow().counters()),
     }
 }

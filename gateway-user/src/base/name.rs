@@ -14,6 +14,8 @@ pub const MAX_LENGTH: usize = 63;
 
 /// What the name of a private network's listener begins with.
 const VPC: &str = "vpc:";
+/// What the names of an endpoint's listeners begin with.
+const ENDPOINT: &str = "endpoint:";
 
 /// A text that is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,21 +41,42 @@ impl Name {
         Self(format!("{VPC}{vpc}").into())
     }
 
-    /// Checks the name of a listener, which may be that of a private network's: `vpc:NAME`.
+    /// The name of an endpoint's listener: `endpoint:NAME`, or `endpoint:NAME:ZONE` on its further interfaces.
+    #[must_use]
+    pub fn of_endpoint_listener(endpoint: &Self, zone: Option<&Self>) -> Self {
+        match zone {
+            None => Self(format!("{ENDPOINT}{endpoint}").into()),
+            Some(zone) => Self(format!("{ENDPOINT}{endpoint}:{zone}").into()),
+        }
+    }
+
+    /// Checks the name of a listener, which may be that of a private network's, `vpc:NAME`, or of an endpoint's.
     ///
     /// # Errors
-    /// What is given, or what follows `vpc:`, is not a name.
+    /// What is given, or what follows the prefix, is not a name.
     pub fn of_listener(text: &str) -> Result<Self, InvalidName> {
-        match text.strip_prefix(VPC) {
-            Some(vpc) => Self::new(vpc).map(|vpc| Self::of_vpc_listener(&vpc)),
-            None => Self::new(text),
+        if let Some(vpc) = text.strip_prefix(VPC) {
+            return Self::new(vpc).map(|vpc| Self::of_vpc_listener(&vpc));
         }
+        let Some(endpoint) = text.strip_prefix(ENDPOINT) else { return Self::new(text) };
+        let (endpoint, zone) = match endpoint.split_once(':') {
+            Some((endpoint, zone)) => (endpoint, Some(Self::new(zone)?)),
+            None => (endpoint, None),
+        };
+        Ok(Self::of_endpoint_listener(&Self::new(endpoint)?, zone.as_ref()))
     }
 
     /// The private network whose listener has this name.
     #[must_use]
     pub fn vpc(&self) -> Option<&str> {
         self.0.strip_prefix(VPC)
+    }
+
+    /// The endpoint whose listener has this name.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        let rest = self.0.strip_prefix(ENDPOINT)?;
+        rest.split(':').next()
     }
 
     /// The name as text.
@@ -120,6 +143,21 @@ mod tests {
         }
         assert!(Name::new("vpc:s1").is_err());
         assert!(serde_json::from_str::<Name>("\"vpc:s1\"").is_err());
+    }
+
+    #[test]
+    fn the_listeners_of_an_endpoint_are_named_by_it_and_a_zone() {
+        let (endpoint, zone) = (Name::new("dsw").unwrap(), Name::new("b").unwrap());
+        let first = Name::of_endpoint_listener(&endpoint, None);
+        let second = Name::of_endpoint_listener(&endpoint, Some(&zone));
+        assert_eq!((first.as_str(), first.endpoint()), ("endpoint:dsw", Some("dsw")));
+        assert_eq!((second.as_str(), second.endpoint()), ("endpoint:dsw:b", Some("dsw")));
+        assert_eq!(Name::of_listener("endpoint:dsw").unwrap(), first);
+        assert_eq!(Name::of_listener("endpoint:dsw:b").unwrap(), second);
+        assert!((first.vpc(), endpoint.endpoint()) == (None, None));
+        for bad in ["endpoint:", "endpoint:a:", "endpoint:a:b:c", "endpoint:A"] {
+            assert!(Name::of_listener(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

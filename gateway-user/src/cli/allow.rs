@@ -138,7 +138,7 @@ fn list(session: &Session, listener: &str, limit: usize, offset: usize) -> Done 
 }
 
 /// The arguments as they are, with `-` replaced by stdin.
-fn texts(arguments: &[String]) -> Result<Texts, Failure> {
+pub(super) fn texts(arguments: &[String]) -> Result<Texts, Failure> {
     let mut texts = Vec::new();
     for argument in arguments {
         texts.push(match argument.as_str() {

@@ -10,7 +10,9 @@ mod change;
 mod dns;
 mod domain;
 mod drops;
+mod endpoint;
 mod explain;
+mod gateway;
 mod generate;
 mod listener;
 mod output;
@@ -126,6 +128,8 @@ pub struct HostArgs {
 pub enum Remote {
     /// What the daemon runs: generation, filter, workers, listeners
     Status,
+    /// The gateway and the names that clients call it by
+    Show(gateway::ShowArgs),
     /// Make the configuration what a file says
     Apply(store::ApplyArgs),
     /// Keep what was applied with `--confirm`
@@ -144,6 +148,12 @@ pub enum Remote {
     /// Private networks and their endpoints
     #[command(subcommand)]
     Vpc(vpc::Verb),
+    /// Platform services that endpoints lead to
+    #[command(subcommand)]
+    EndpointService(endpoint::ServiceVerb),
+    /// Private ways from a private network to a platform service
+    #[command(subcommand)]
+    Endpoint(endpoint::Verb),
     /// Who may connect to a listener
     #[command(subcommand)]
     Allow(allow::Verb),
@@ -238,6 +248,7 @@ impl Remote {
     fn run(&self, session: &Session) -> Done {
         match self {
             Self::Status => status::run(session),
+            Self::Show(args) => args.run(session),
             Self::Apply(args) => args.run(session),
             Self::Confirm(args) => args.run(session),
             Self::Diff(args) => args.run(session),
@@ -246,6 +257,8 @@ impl Remote {
             Self::Rollback(args) => args.run(session),
             Self::Listener(verb) => verb.run(session),
             Self::Vpc(verb) => verb.run(session),
+            Self::EndpointService(verb) => verb.run(session),
+            Self::Endpoint(verb) => verb.run(session),
             Self::Allow(verb) => verb.run(session),
             Self::Cert(verb) => verb.run(session),
             Self::Domain(verb) => verb.run(session),

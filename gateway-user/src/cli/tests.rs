@@ -20,6 +20,20 @@ fn every_line_of_the_contract_parses() {
     for line in [
         "gateway run --config f --state d --socket s --pin-dir p --admin 127.0.0.1:1 --user u",
         "gateway status --json",
+        "gateway show",
+        "gateway show default --json",
+        "gateway endpoint-service add dsw --service-name com.example.privatelink.{region}.dsw \
+         --dns dsw-vpc.{region}.example.com --region cn-a,cn-b --region cn-c --service dsw --cert c --replace",
+        "gateway endpoint-service list --search dsw",
+        "gateway endpoint-service show dsw",
+        "gateway endpoint-service delete dsw --dry-run",
+        "gateway endpoint add e --service dsw --vpc s1 --subnet a=10.0.0.20/24 --subnet b:vsw-b=10.0.1.20/24@eth1 \
+         --allow 10.0.0.0/16 --region cn-a --ip-version ipv4 --client-token t --no-http --https 8443 --dry-run",
+        "gateway endpoint list",
+        "gateway endpoint show e",
+        "gateway endpoint delete e",
+        "gateway endpoint allow add e 10.0.0.0/24,10.0.1.0/24",
+        "gateway endpoint allow remove e 10.0.0.0/24",
         "gateway doctor --json",
         "gateway version",
         "gateway detach --pin-dir p",

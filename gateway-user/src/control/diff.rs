@@ -47,7 +47,7 @@ fn compare(kind: Kind, name: &str, old: Option<Fields>, new: Option<Fields>, out
             (left, right) if left == right => {}
             // An allowlist is a set: each entry is a line of its own.
             (Some(Value::Array(left)), Some(Value::Array(right)))
-                if field == "allow" || field == "draining" =>
+                if ["allow", "security_group", "draining"].contains(&field.as_str()) =>
             {
                 let gone = left.iter().filter(|one| !right.contains(one));
                 out.extend(gone.map(|one| change(Some(field), Some(one.clone()), None)));
@@ -73,8 +73,8 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
         fields.insert("allow".to_owned(), Value::String(told));
     }
     match kind {
-        Kind::Listener | Kind::Vpc => {
-            let listener = if kind == Kind::Vpc { format!("vpc:{name}") } else { name.to_owned() };
+        Kind::Listener | Kind::Vpc | Kind::Endpoint => {
+            let listener = if kind == Kind::Listener { name.to_owned() } else { format!("{kind}:{name}") };
             let draining = state.listeners.get(listener.as_str()).map(|record| &record.draining);
             let draining = draining.into_iter().flatten();
             let told = draining.map(|drain| Value::String(format!("{} until {}", drain.cidr, drain.until)));
@@ -86,7 +86,7 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
                 *chain = Fingerprint::of(b"chain", chain.as_bytes()).to_string();
             }
         }
-        Kind::Gateway | Kind::Domain | Kind::Service | Kind::Route => {}
+        Kind::Gateway | Kind::Domain | Kind::Service | Kind::Route | Kind::EndpointService => {}
     }
     Some(fields)
 }

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::Refusal,
-    resource::{Certificate, Domain, Gateway, Listener, Route, Service, Vpc, from_toml},
+    resource::{
+        Certificate, Domain, Endpoint, EndpointService, Gateway, Listener, Route, Service, Vpc, from_toml,
+    },
 };
 
-/// A whole configuration: `[[listener]]`, `[[vpc]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`.
+/// A whole configuration: `[[listener]]`, `[[vpc]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`,
+/// `[[endpoint_service]]`, `[[endpoint]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -25,6 +28,10 @@ pub struct Document {
     pub service: Vec<Service>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<Route>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoint_service: Vec<EndpointService>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoint: Vec<Endpoint>,
 }
 
 impl Document {

@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::{Caller, Change, Document, Loss};
 use crate::{
     base::{Generation, Name},
-    resource::{Allowlist, Certificate, Domain, Host, Listener, Route, Secret, Service, ServicePatch, Vpc},
+    resource::{
+        Allowlist, Certificate, Domain, Endpoint, EndpointService, Host, Listener, Route, Secret, Service,
+        ServicePatch, Vpc,
+    },
 };
 
 /// One change of the configuration.
@@ -27,6 +30,18 @@ pub enum Edit {
     VpcAdd(Vpc),
     VpcDelete {
         vpc: Name,
+    },
+    /// With `replace` an existing one is changed in place.
+    EndpointServiceAdd {
+        service: EndpointService,
+        replace: bool,
+    },
+    EndpointServiceDelete {
+        service: Name,
+    },
+    EndpointAdd(Endpoint),
+    EndpointDelete {
+        endpoint: Name,
     },
     AllowAdd {
         listener: Name,
@@ -154,6 +169,13 @@ impl Edit {
             Self::ListenerDelete { listener } => format!("listener delete {listener}"),
             Self::VpcAdd(vpc) => format!("vpc add {}", vpc.name),
             Self::VpcDelete { vpc } => format!("vpc delete {vpc}"),
+            Self::EndpointServiceAdd { service, replace } => {
+                let replace = if *replace { " --replace" } else { "" };
+                format!("endpoint-service add {}{replace}", service.name)
+            }
+            Self::EndpointServiceDelete { service } => format!("endpoint-service delete {service}"),
+            Self::EndpointAdd(endpoint) => format!("endpoint add {}", endpoint.name),
+            Self::EndpointDelete { endpoint } => format!("endpoint delete {endpoint}"),
             Self::EndSilence { .. } => "deleted private endpoints are forgotten".to_owned(),
             Self::AllowAdd { listener, cidrs } => format!("allow add {listener} {}", some(cidrs)),
             Self::AllowRemove { listener, cidrs, drain } => match drain {

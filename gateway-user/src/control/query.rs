@@ -10,8 +10,9 @@ use super::{
     diff::diff,
     state::{State, export::Secrets, not_found},
     view::{
-        AllowView, CertificateView, ConfirmView, Difference, DomainView, EnforcerView, GatewayView,
-        HistoryView, ListView, ListenerView, RouteView, ServiceView, StatusView, VpcView, build,
+        AllowView, CertificateView, ConfirmView, Difference, DomainView, EndpointServiceView, EndpointView,
+        EnforcerView, GatewayView, HistoryView, ListView, ListenerView, RouteView, ServiceView, StatusView,
+        VpcView, build,
     },
 };
 use crate::{
@@ -55,6 +56,8 @@ impl Control {
             certificates: state.certificates.len(),
             services: state.services.len(),
             routes: state.routes.len(),
+            endpoint_services: state.endpoint_services.len(),
+            endpoints: state.endpoints.len(),
             failure: self.failure().cloned(),
             confirm: self.saved.pending.as_ref().map(|pending| ConfirmView {
                 by: pending.until,
@@ -67,7 +70,55 @@ impl Control {
     /// Every gateway.
     #[must_use]
     pub fn gateways(&self) -> ListView<GatewayView> {
-        self.list(build::gateways(&self.saved.state))
+        self.list(build::gateways(&self.saved.state, &self.site))
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn gateway(&self, name: &str) -> Result<GatewayView, Refusal> {
+        let mut all = build::gateways(&self.saved.state, &self.site).into_iter();
+        all.find(|one| one.name.as_str() == name).ok_or_else(|| not_found(Kind::Gateway, name))
+    }
+
+    /// Every endpoint service, or those with this text in one of their names.
+    #[must_use]
+    pub fn endpoint_services(&self, search: Option<&str>) -> ListView<EndpointServiceView> {
+        let state = &self.saved.state;
+        let search = search.map(str::to_ascii_lowercase);
+        let found = |one: &EndpointServiceView| {
+            search.as_ref().is_none_or(|text| {
+                [one.name.as_str(), &one.service_name, &one.dns]
+                    .iter()
+                    .any(|name| name.to_ascii_lowercase().contains(text.as_str()))
+            })
+        };
+        let all = state.endpoint_services.values().map(|one| build::endpoint_service(state, one));
+        self.list(all.filter(found).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn endpoint_service(&self, name: &str) -> Result<EndpointServiceView, Refusal> {
+        let state = &self.saved.state;
+        let found =
+            state.endpoint_services.get(name).ok_or_else(|| not_found(Kind::EndpointService, name))?;
+        Ok(build::endpoint_service(state, found))
+    }
+
+    /// Every endpoint.
+    #[must_use]
+    pub fn endpoints(&self) -> ListView<EndpointView> {
+        let state = &self.saved.state;
+        let all = state.endpoints.values();
+        self.list(all.filter_map(|record| build::endpoint(state, record, &self.site)).collect())
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn endpoint(&self, name: &str) -> Result<EndpointView, Refusal> {
+        let state = &self.saved.state;
+        let found = state.endpoints.get(name).and_then(|record| build::endpoint(state, record, &self.site));
+        found.ok_or_else(|| not_found(Kind::Endpoint, name))
     }
 
     /// Every listener.
@@ -143,7 +194,7 @@ impl Control {
     #[must_use]
     pub fn services(&self) -> ListView<ServiceView> {
         let state = &self.saved.state;
-        let view = |record| build::service(state, record, &interface_addresses);
+        let view = |record| build::service(state, &self.site, record, &interface_addresses);
         self.list(state.services.values().map(|record| view(record)).collect())
     }
 
@@ -151,7 +202,7 @@ impl Control {
     /// `not_found`.
     pub fn service(&self, name: &str) -> Result<ServiceView, Refusal> {
         let record = self.saved.state.services.get(name).ok_or_else(|| not_found(Kind::Service, name))?;
-        Ok(build::service(&self.saved.state, record, &interface_addresses))
+        Ok(build::service(&self.saved.state, &self.site, record, &interface_addresses))
     }
 
     /// Every route.
@@ -227,10 +278,20 @@ pub(super) fn item(state: &State, site: &Site, kind: Kind, name: &str) -> Value 
             state.domains.get(name).map(|domain| serde_json::to_value(build::domain(state, domain)))
         }
         Kind::Service => {
-            let view = |record| serde_json::to_value(build::service(state, record, &interface_addresses));
+            let view =
+                |record| serde_json::to_value(build::service(state, site, record, &interface_addresses));
             state.services.get(name).map(|record| view(record))
         }
         Kind::Route => state.routes.get(name).map(|route| serde_json::to_value(build::route(route))),
+        Kind::EndpointService => state
+            .endpoint_services
+            .get(name)
+            .map(|service| serde_json::to_value(build::endpoint_service(state, service))),
+        Kind::Endpoint => state
+            .endpoints
+            .get(name)
+            .and_then(|record| build::endpoint(state, record, site))
+            .map(serde_json::to_value),
     };
     view.and_then(Result::ok).unwrap_or_default()
 }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     base::Name,
-    snapshot::{Exposure, Snapshot},
+    snapshot::{
+        Exposure, Snapshot,
+        http::{Backend, Route},
+    },
 };
 
 /// Hosts and services of one gateway on one exposure.
@@ -40,6 +43,9 @@ pub(crate) struct Vhost {
 
 impl Sites {
     pub(crate) fn build(gateway: &Name, exposure: &Exposure, snapshot: &Snapshot) -> Self {
+        if let Exposure::Endpoint(name) = exposure {
+            return Self::of_endpoint(gateway, name, snapshot);
+        }
         let services: HashMap<Name, usize> = snapshot
             .services
             .iter()
@@ -92,6 +98,13 @@ impl Sites {
             services: HashMap::new(),
             ..Self::default()
         };
+        let own = snapshot.own_hosts.iter();
+        for own in own.filter(|own| own.gateway == *gateway && own.exposure == *exposure) {
+            // What the operator says of the name goes first.
+            if !domains.contains_key(own.host.as_str()) && !routes.contains_key(&Some(own.host.as_str())) {
+                sites.hosts.insert(own.host.as_str().into(), sites.address.clone());
+            }
+        }
         for name in domains.keys().copied().chain(routes.keys().copied().flatten()) {
             let (map, key) = match name.strip_prefix('*') {
                 Some(suffix) => (&mut sites.wildcards, suffix),
@@ -103,12 +116,40 @@ impl Sites {
         sites
     }
 
+    /// An endpoint leads to one service, whatever the path, under its host name and its address.
+    fn of_endpoint(gateway: &Name, name: &Name, snapshot: &Snapshot) -> Self {
+        let found = snapshot.endpoints.iter().find(|one| one.gateway == *gateway && one.name == *name);
+        let Some(endpoint) = found else { return Self::default() };
+        let service = |wanted: &Name| {
+            snapshot.services.iter().position(|one| one.gateway == *gateway && one.name == *wanted)
+        };
+        let route = Arc::new(Route {
+            gateway: gateway.clone(),
+            name: name.clone(),
+            host: Some(endpoint.fqdn.clone()),
+            path_prefix: "/".to_owned(),
+            methods: Vec::new(),
+            headers: Vec::new(),
+            strip_prefix: false,
+            backends: vec![Backend { service: endpoint.service.clone(), weight: 1 }],
+        });
+        let entries: Arc<[Entry]> = [Entry::new(&route, HostMatch::Exact, service)].into();
+        let vhost = Vhost { routes: [entries, Arc::default(), Arc::default()], ..Vhost::default() };
+        Self {
+            hosts: [(endpoint.fqdn.as_str().into(), vhost.clone())].into(),
+            address: vhost,
+            ..Self::default()
+        }
+    }
+
     /// Whether sites built of `left` hold for `right`: the indices of services and everything that is matched agree.
     pub(crate) fn same(left: &Snapshot, right: &Snapshot) -> bool {
         fn all<T>(left: &[Arc<T>], right: &[Arc<T>], same: impl Fn(&Arc<T>, &Arc<T>) -> bool) -> bool {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
         all(&left.routes, &right.routes, |a, b| Arc::ptr_eq(a, b) || a == b)
+            && all(&left.own_hosts, &right.own_hosts, |a, b| Arc::ptr_eq(a, b) || a == b)
+            && all(&left.endpoints, &right.endpoints, |a, b| Arc::ptr_eq(a, b) || a == b)
             && all(&left.domains, &right.domains, |a, b| Arc::ptr_eq(a, b) || a == b)
             && all(&left.services, &right.services, |a, b| {
                 Arc::ptr_eq(a, b)

@@ -27,7 +27,12 @@ impl Domain {
     /// # Errors
     /// Names the field that is refused.
     pub fn validate(&self) -> Result<(), Refusal> {
-        if self.exposure == Exposure::All {
+        let bound = match &self.exposure {
+            Exposure::Public | Exposure::Vpc | Exposure::VpcNamed(_) => true,
+            // An endpoint's host name comes from its service's template.
+            Exposure::All | Exposure::Endpoint | Exposure::EndpointNamed(_) => false,
+        };
+        if !bound {
             return Err(Refusal::new("invalid_exposure", "a domain is bound to one access method")
                 .field("exposure", &self.exposure)
                 .limit("public, vpc or vpc:NAME")

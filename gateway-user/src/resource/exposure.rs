@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 use super::{clip, name, read::text_form};
 use crate::base::{Name, Refusal};
 
-/// `all`, `public`, `vpc` (every attached private network) or `vpc:NAME`.
+/// `all`, `public`, `vpc` (every attached private network), `vpc:NAME`, `endpoint` (endpoints of platform services only)
+/// or `endpoint:NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exposure {
     #[default]
@@ -13,6 +14,8 @@ pub enum Exposure {
     Public,
     Vpc,
     VpcNamed(Name),
+    Endpoint,
+    EndpointNamed(Name),
 }
 
 impl FromStr for Exposure {
@@ -23,11 +26,13 @@ impl FromStr for Exposure {
             "all" => Ok(Self::All),
             "public" => Ok(Self::Public),
             "vpc" => Ok(Self::Vpc),
-            _ => match text.strip_prefix("vpc:") {
-                Some(vpc) => Ok(Self::VpcNamed(name("exposure", vpc)?)),
-                None => Err(Refusal::new("invalid_exposure", "this is not an exposure")
+            "endpoint" => Ok(Self::Endpoint),
+            _ => match text.split_once(':') {
+                Some(("vpc", vpc)) => Ok(Self::VpcNamed(name("exposure", vpc)?)),
+                Some(("endpoint", endpoint)) => Ok(Self::EndpointNamed(name("exposure", endpoint)?)),
+                Some(_) | None => Err(Refusal::new("invalid_exposure", "this is not an exposure")
                     .field("exposure", clip(text))
-                    .limit("all, public, vpc or vpc:NAME")
+                    .limit("all, public, vpc, vpc:NAME, endpoint or endpoint:NAME")
                     .remedy("write one of these")),
             },
         }
@@ -41,6 +46,8 @@ impl fmt::Display for Exposure {
             Self::Public => formatter.write_str("public"),
             Self::Vpc => formatter.write_str("vpc"),
             Self::VpcNamed(vpc) => write!(formatter, "vpc:{vpc}"),
+            Self::Endpoint => formatter.write_str("endpoint"),
+            Self::EndpointNamed(endpoint) => write!(formatter, "endpoint:{endpoint}"),
         }
     }
 }

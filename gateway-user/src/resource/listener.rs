@@ -57,7 +57,11 @@ impl Listener {
     pub fn validate(&self) -> Result<(), Refusal> {
         match &self.exposure {
             Exposure::Public => {}
-            Exposure::All | Exposure::Vpc | Exposure::VpcNamed(_) => {
+            Exposure::All
+            | Exposure::Vpc
+            | Exposure::VpcNamed(_)
+            | Exposure::Endpoint
+            | Exposure::EndpointNamed(_) => {
                 return Err(Refusal::new("invalid_exposure", "a listener of its own is public")
                     .field("exposure", &self.exposure)
                     .limit("public")

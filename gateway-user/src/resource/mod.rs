@@ -8,6 +8,8 @@ pub mod allowlist;
 pub mod certificate;
 pub mod domain;
 pub mod duration;
+pub mod endpoint;
+pub mod endpoint_service;
 pub mod exposure;
 pub mod gateway;
 pub mod host;
@@ -24,6 +26,8 @@ pub use address::Address;
 pub use allowlist::Allowlist;
 pub use certificate::Certificate;
 pub use domain::Domain;
+pub use endpoint::{Endpoint, Subnet};
+pub use endpoint_service::EndpointService;
 pub use exposure::Exposure;
 pub use gateway::Gateway;
 pub use host::Host;
@@ -50,6 +54,8 @@ pub enum Kind {
     Domain,
     Service,
     Route,
+    EndpointService,
+    Endpoint,
 }
 
 impl Kind {
@@ -64,6 +70,8 @@ impl Kind {
             Self::Domain => "domain",
             Self::Service => "service",
             Self::Route => "route",
+            Self::EndpointService => "endpoint_service",
+            Self::Endpoint => "endpoint",
         }
     }
 }

@@ -76,15 +76,7 @@ impl Vpc {
         interface(&self.interface)?;
         ports(self.http, self.https)?;
         if let Some(vswitch) = &self.vswitch {
-            let good = !vswitch.is_empty()
-                && vswitch.len() <= MAX_VSWITCH
-                && vswitch.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            if !good {
-                return Err(Refusal::new("invalid_vswitch", "this is not the name of a vswitch")
-                    .field("vswitch", clip(vswitch))
-                    .limit("1 to 128 letters, digits, `-`, `_` and `.`")
-                    .remedy("give the vswitch's identifier"));
-            }
+            check_vswitch(vswitch)?;
         }
         match self.probe {
             Some(probe) if probe.is_ipv4() != self.address.addr().is_ipv4() => {
@@ -141,6 +133,20 @@ impl Vpc {
     }
 }
 
+/// Checks the identifier of a vswitch.
+pub(super) fn check_vswitch(vswitch: &str) -> Result<(), Refusal> {
+    let good = !vswitch.is_empty()
+        && vswitch.len() <= MAX_VSWITCH
+        && vswitch.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if good {
+        return Ok(());
+    }
+    Err(Refusal::new("invalid_vswitch", "this is not the name of a vswitch")
+        .field("vswitch", clip(vswitch))
+        .limit("1 to 128 letters, digits, `-`, `_` and `.`")
+        .remedy("give the vswitch's identifier"))
+}
+
 /// Reads `VIP/LEN`.
 ///
 /// # Errors
@@ -176,14 +182,19 @@ fn first_host(net: Ipv4Net) -> std::net::Ipv4Addr {
 }
 
 /// The serde form of `VIP/LEN`.
-mod endpoint {
+pub(super) mod endpoint {
     use super::{Deserialize, Deserializer, IpNet, Serializer, carry, vip};
 
-    pub(super) fn serialize<S: Serializer>(net: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::resource) fn serialize<S: Serializer>(
+        net: &IpNet,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(net)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
+    pub(in crate::resource) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<IpNet, D::Error> {
         let text = String::deserialize(deserializer)?;
         vip(&text).map_err(|refusal| serde::de::Error::custom(carry(&refusal)))
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::Visibility;
+use super::{Exposure, Visibility};
 use crate::base::Name;
 
 /// A certificate chain with its private key, validated by `resource::certificate`.
@@ -41,6 +41,16 @@ pub struct Domain {
     pub certificate: Option<Name>,
     /// Plain HTTP is redirected to HTTPS (308).
     pub https_only: bool,
+}
+
+/// A host name that the gateway itself is called by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHost {
+    pub gateway: Name,
+    /// Lower case, without a trailing dot.
+    pub host: String,
+    /// Where it answers.
+    pub exposure: Exposure,
 }
 
 /// A match and the services it leads to.

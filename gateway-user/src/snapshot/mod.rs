@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub dns: Arc<dns::DnsPlan>,
     /// Certificates by name.
     pub certificates: Vec<Arc<http::Certificate>>,
+    /// Host names of the gateway itself; `/api/predict/<service>` answers there.
+    pub own_hosts: Vec<Arc<http::OwnHost>>,
     /// Custom host names.
     pub domains: Vec<Arc<http::Domain>>,
     /// Routes in no particular order; precedence is decided by the matcher.
@@ -67,6 +69,8 @@ pub enum Visibility {
     AnyVpc,
     /// One private network.
     Vpc(Name),
+    /// Only endpoints whose service names it.
+    Endpoints,
 }
 
 impl Visibility {
@@ -78,7 +82,9 @@ impl Visibility {
             (_, Exposure::Endpoint(_)) => false,
             (Self::All, _) | (Self::Public, Exposure::Public) | (Self::AnyVpc, Exposure::Vpc(_)) => true,
             (Self::Vpc(mine), Exposure::Vpc(theirs)) => mine == theirs,
-            (Self::Public, Exposure::Vpc(_)) | (Self::AnyVpc | Self::Vpc(_), Exposure::Public) => false,
+            (Self::Public, Exposure::Vpc(_))
+            | (Self::AnyVpc | Self::Vpc(_), Exposure::Public)
+            | (Self::Endpoints, _) => false,
         }
     }
 }

@@ -7,9 +7,6 @@ use crate::base::{Name, Site};
 /// The region in names where the settings set none.
 pub const LOCAL_REGION: &str = "local";
 
-/// What stands for the region in the templates of endpoint services.
-pub const REGION_PLACE: &str = "{region}";
-
 /// Longest label and longest name (RFC 1035 §2.3.4), the name without its last dot.
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
@@ -67,12 +64,6 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A template of an endpoint service for one region: `dsw-vpc.{region}.example.com`.
-#[must_use]
-pub fn endpoint_fqdn(template: &str, region: &str) -> String {
-    template.replace(REGION_PLACE, region)
-}
-
 /// Whether DNS can carry the name: a long network or region makes names that are too long, and those have no record.
 #[must_use]
 pub fn fits(name: &str) -> bool {
@@ -81,7 +72,7 @@ pub fn fits(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Names, endpoint_fqdn, fits};
+    use super::{Names, fits};
     use crate::base::{Name, Site};
 
     fn name(text: &str) -> Name {
@@ -110,12 +101,6 @@ mod tests {
         let public = Names::of(&site).unwrap().gateway_public(&name("default"));
         assert_eq!(public, "gw-default.local.gw.example");
         assert!(Names::of(&Site::default()).is_none());
-    }
-
-    #[test]
-    fn a_template_takes_the_region() {
-        assert_eq!(endpoint_fqdn("dsw-vpc.{region}.example.com", "cn-a"), "dsw-vpc.cn-a.example.com");
-        assert_eq!(endpoint_fqdn("dsw.example.com", "cn-a"), "dsw.example.com");
     }
 
     #[test]

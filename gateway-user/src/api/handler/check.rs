@@ -59,7 +59,8 @@ fn serves(domain: &DomainView, listener: &ListenerView) -> bool {
         Exposure::All => true,
         Exposure::Public => listener.exposure == Exposure::Public,
         Exposure::Vpc => matches!(listener.exposure, Exposure::VpcNamed(_)),
-        Exposure::VpcNamed(_) => listener.exposure == domain.exposure,
+        Exposure::VpcNamed(_) | Exposure::EndpointNamed(_) => listener.exposure == domain.exposure,
+        Exposure::Endpoint => false,
     }
 }
 

@@ -26,6 +26,10 @@ pub(in crate::api) fn gateways(context: &Context, _: &Request) -> Result<Reply, 
     json(&context.control.borrow().gateways())
 }
 
+pub(in crate::api) fn gateway(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    json(&context.control.borrow().gateway(request.segment())?)
+}
+
 pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Refusal> {
     let listeners = listeners(context);
     let control = context.control.borrow().status();

@@ -6,6 +6,7 @@ pub(super) mod certificate;
 pub(super) mod check;
 pub(super) mod dns;
 pub(super) mod domain;
+pub(super) mod endpoint;
 pub(super) mod explain;
 pub(super) mod listener;
 pub(super) mod meta;

@@ -62,6 +62,8 @@ fn request_schemas_have_exactly_the_fields_of_the_types() {
     for (name, known, aliases) in [
         ("Listener", known::<resource::Listener>(), &["address"][..]),
         ("Vpc", known::<resource::Vpc>(), &[]),
+        ("EndpointService", known::<resource::EndpointService>(), &["certificate"]),
+        ("Endpoint", known::<resource::Endpoint>(), &["subnet", "allow"]),
         ("Certificate", known::<resource::Certificate>(), &[]),
         ("Domain", known::<resource::Domain>(), &["certificate"]),
         ("Service", known::<resource::Service>(), &["instance"]),

@@ -31,8 +31,8 @@ fn listener(record: &ListenerRecord) -> FilterListener {
         open: record.listener.open,
         // A public endpoint answers everybody, a private one its allowlist (DESIGN §4.5).
         echo: match record.listener.exposure {
-            Exposure::VpcNamed(_) => Echo::Allowlist,
-            Exposure::Public | Exposure::All | Exposure::Vpc => Echo::Everybody,
+            Exposure::VpcNamed(_) | Exposure::EndpointNamed(_) => Echo::Allowlist,
+            Exposure::Public | Exposure::All | Exposure::Vpc | Exposure::Endpoint => Echo::Everybody,
         },
         options: ListenerOptions::default(),
         entries: allowed.chain(draining).collect(),

@@ -14,10 +14,12 @@ pub(super) fn compile(record: &ListenerRecord) -> Listener {
         id: record.id,
         exposure: match &listener.exposure {
             resource::Exposure::VpcNamed(vpc) => Exposure::Vpc(vpc.clone()),
+            resource::Exposure::EndpointNamed(endpoint) => Exposure::Endpoint(endpoint.clone()),
             // `Listener::validate` lets nothing else in.
-            resource::Exposure::Public | resource::Exposure::All | resource::Exposure::Vpc => {
-                Exposure::Public
-            }
+            resource::Exposure::Public
+            | resource::Exposure::All
+            | resource::Exposure::Vpc
+            | resource::Exposure::Endpoint => Exposure::Public,
         },
         interface: listener.interface.clone(),
         addresses: listener.addresses.iter().map(address).collect(),

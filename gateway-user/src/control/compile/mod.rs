@@ -5,8 +5,10 @@
 
 mod dns;
 mod domain;
+pub(super) mod endpoint;
 mod filter;
 mod listener;
+mod names;
 mod route;
 mod service;
 pub(super) mod vpc;
@@ -32,6 +34,8 @@ pub fn compile(
 ) -> Result<Snapshot, Refusal> {
     let plan = filter::plan(state, generation);
     check(&plan)?;
+    let endpoints = state.endpoints.values().filter_map(|record| endpoint::compile(state, record, site));
+    let endpoints = reuse(endpoints, &previous.endpoints, |one| &one.name);
     let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
     let mut snapshot = Snapshot {
         generation,
@@ -42,8 +46,9 @@ pub fn compile(
             |one| &one.name,
         ),
         vpcs: reuse(state.vpcs.values().map(|vpc| vpc::compile(vpc, site)), &previous.vpcs, |one| &one.name),
-        endpoints: Vec::new(),
-        addresses: vpc::addresses(state),
+        addresses: vpc::addresses(state, &endpoints),
+        endpoints,
+        own_hosts: reuse(names::compile(state, site).into_iter(), &previous.own_hosts, |one| &one.host),
         dns: Arc::default(),
         certificates: certificates.map(|material| Arc::clone(&material.compiled)).collect(),
         domains: reuse(
@@ -90,5 +95,7 @@ fn visibility(exposure: &Exposure) -> Visibility {
         Exposure::Public => Visibility::Public,
         Exposure::Vpc => Visibility::AnyVpc,
         Exposure::VpcNamed(vpc) => Visibility::Vpc(vpc.clone()),
+        // An endpoint names the service that answers there itself.
+        Exposure::Endpoint | Exposure::EndpointNamed(_) => Visibility::Endpoints,
     }
 }

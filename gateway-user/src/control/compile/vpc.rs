@@ -4,11 +4,11 @@ use crate::{
     base::{Name, Site},
     control::state::State,
     resource,
-    snapshot::{OwnedAddress, Vpc, names::LOCAL_REGION},
+    snapshot::{Endpoint, OwnedAddress, Vpc, names::LOCAL_REGION},
 };
 
 pub(in crate::control) fn compile(vpc: &resource::Vpc, site: &Site) -> Vpc {
-    let region = vpc.region.clone().or_else(|| site.region.clone());
+    let region = region(vpc, site);
     Vpc {
         gateway: vpc.gateway.clone(),
         name: vpc.name.clone(),
@@ -16,11 +16,16 @@ pub(in crate::control) fn compile(vpc: &resource::Vpc, site: &Site) -> Vpc {
         interface: vpc.interface.clone(),
         address: vpc.address,
         zone: vpc.zone.clone(),
-        remote: site.region.is_some() && region != site.region,
-        region: region.unwrap_or_else(here),
+        remote: site.region.as_ref().is_some_and(|here| *here != region),
+        region,
         probe: vpc.probe,
         authoritative_dns: vpc.authoritative_dns,
     }
+}
+
+/// The region that a network is in.
+pub(in crate::control) fn region(vpc: &resource::Vpc, site: &Site) -> Name {
+    vpc.region.clone().or_else(|| site.region.clone()).unwrap_or_else(here)
 }
 
 fn here() -> Name {
@@ -28,13 +33,16 @@ fn here() -> Name {
     Name::new(LOCAL_REGION).expect("a good name")
 }
 
-/// The endpoints' addresses, sorted.
-pub(super) fn addresses(state: &State) -> Vec<OwnedAddress> {
+/// The addresses of networks and endpoints, sorted.
+pub(super) fn addresses(state: &State, endpoints: &[std::sync::Arc<Endpoint>]) -> Vec<OwnedAddress> {
     let owned = |vpc: &std::sync::Arc<resource::Vpc>| OwnedAddress {
         interface: vpc.interface.clone(),
         address: vpc.address,
     };
-    let mut addresses: Vec<OwnedAddress> = state.vpcs.values().map(owned).collect();
+    let subnets = endpoints.iter().flat_map(|endpoint| &endpoint.subnets);
+    let subnets =
+        subnets.map(|subnet| OwnedAddress { interface: subnet.interface.clone(), address: subnet.address });
+    let mut addresses: Vec<OwnedAddress> = state.vpcs.values().map(owned).chain(subnets).collect();
     addresses.sort_unstable();
     addresses
 }

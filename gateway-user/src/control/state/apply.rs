@@ -14,7 +14,17 @@ use super::export::Secrets;
 impl State {
     /// Replaces the whole configuration. Resources of the same name keep their ids, tokens and counters.
     pub(super) fn apply(&mut self, document: Document, context: &Context<'_>) -> Result<Effect, Refusal> {
-        let Document { gateway, listener, vpc, certificate, domain, service, route } = document;
+        let Document {
+            gateway,
+            listener,
+            vpc,
+            certificate,
+            domain,
+            service,
+            route,
+            endpoint_service,
+            endpoint,
+        } = document;
         let mut effect = Effect::default();
         for one in &gateway {
             known_gateway(&one.name)?;
@@ -26,10 +36,14 @@ impl State {
         let domains = unique(Kind::Domain, domain.iter().map(|one| &one.host))?;
         let services = unique(Kind::Service, service.iter().map(|one| &one.name))?;
         let routes = unique(Kind::Route, route.iter().map(|one| &one.name))?;
+        let offered = unique(Kind::EndpointService, endpoint_service.iter().map(|one| &one.name))?;
+        let endpoints = unique(Kind::Endpoint, endpoint.iter().map(|one| &one.name))?;
 
         // Removed listeners give their ids back first. Removed certificates and services go last: their secrets may be
         // wanted by fingerprint under another name.
-        self.listeners.retain(|name, _| name.vpc().is_some() || listeners.contains(name));
+        self.listeners
+            .retain(|name, _| name.vpc().is_some() || name.endpoint().is_some() || listeners.contains(name));
+        self.endpoints_retain(|name| endpoints.contains(name));
         self.vpcs_retain(|name| vpcs.contains(name));
         for one in listener {
             let name = one.name.clone();
@@ -58,6 +72,16 @@ impl State {
         for one in route {
             let name = one.name.clone();
             self.route_put(one).map_err(|refusal| within(Kind::Route, &name, refusal))?;
+        }
+        self.endpoint_services.retain(|name, _| offered.contains(name));
+        for one in endpoint_service {
+            let name = one.name.clone();
+            let put = self.endpoint_service_put(one);
+            put.map_err(|refusal| within(Kind::EndpointService, &name, refusal))?;
+        }
+        for one in endpoint {
+            let name = one.name.clone();
+            self.endpoint_put(one, context).map_err(|refusal| within(Kind::Endpoint, &name, refusal))?;
         }
         Ok(effect)
     }

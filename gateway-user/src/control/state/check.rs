@@ -17,6 +17,8 @@ impl State {
         self.check_vpcs()?;
         self.check_endpoints()?;
         self.check_references()?;
+        self.check_endpoint_services()?;
+        self.check_private_endpoints(context.site)?;
         self.check_routes()?;
         self.check_loops(before, context)
     }
@@ -139,6 +141,10 @@ impl State {
                 name.vpc().is_none_or(|vpc| self.vpcs.contains_key(vpc)),
                 "a private network's listener is of one that is there"
             );
+            debug_assert!(
+                name.endpoint().is_none_or(|endpoint| self.endpoints.contains_key(endpoint)),
+                "an endpoint's listener is of one that is there"
+            );
             debug_assert!(record.listener.allow.is_empty(), "entries have a place of their own");
             debug_assert!(record.entries.len() <= record.limit(), "the limit of entries holds");
             let many = record.entries.len() > allowlist::MAX_COUNTED;
@@ -164,6 +170,24 @@ impl State {
             let listener =
                 self.vpc_listener(vpc).map(|record| Listener { open: true, ..record.listener.clone() });
             debug_assert_eq!(listener, Some(vpc.listener()), "a private network has its listener");
+        }
+        for (name, record) in &self.endpoints {
+            let endpoint = &record.endpoint;
+            debug_assert_eq!(name, &endpoint.name, "an endpoint is filed under its name");
+            debug_assert!(
+                endpoint.open && endpoint.security_group.is_empty(),
+                "its listeners have the switch and the entries"
+            );
+            let held = self.endpoint_listeners(endpoint);
+            let forms: Vec<Listener> =
+                held.iter().map(|held| Listener { open: true, ..held.listener.clone() }).collect();
+            debug_assert_eq!(forms, endpoint.listeners(), "an endpoint has its listeners");
+            let list = |held: &&ListenerRecord| {
+                let cidrs = held.entries.cidrs().collect::<Vec<_>>();
+                (cidrs, held.listener.open)
+            };
+            let lists: BTreeSet<_> = held.iter().map(|held| list(&&***held)).collect();
+            debug_assert!(lists.len() <= 1, "the listeners of an endpoint are alike");
         }
         for silent in &self.silent {
             debug_assert!(ids.insert(silent.id) && silent.id > 0, "the ids of silent endpoints are distinct");

@@ -93,7 +93,9 @@ impl State {
 
     pub(super) fn certificate_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
         let users = self.domains.values().filter(|domain| domain.cert.as_ref() == Some(name));
-        let users: Vec<String> = users.map(|domain| format!("domain `{}`", domain.host)).collect();
+        let mut users: Vec<String> = users.map(|domain| format!("domain `{}`", domain.host)).collect();
+        let offers = self.endpoint_services.values().filter(|one| one.cert.as_ref() == Some(name));
+        users.extend(offers.map(|one| format!("endpoint service `{}`", one.name)));
         if !users.is_empty() {
             return Err(in_use(Kind::Certificate, name, &users));
         }

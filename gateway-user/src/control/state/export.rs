@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{CertificateRecord, ListenerRecord, ServiceRecord, State};
 use crate::{
     control::Document,
-    resource::{Allowlist, Certificate, Kind, Listener, Service, Vpc},
+    resource::{Allowlist, Certificate, Endpoint, Kind, Listener, Service, Vpc},
 };
 
 /// The field that names a private network's large allowlist in place of `allow`.
@@ -32,7 +32,7 @@ impl State {
             listener: self
                 .listeners
                 .iter()
-                .filter(|(name, _)| name.vpc().is_none())
+                .filter(|(name, _)| name.vpc().is_none() && name.endpoint().is_none())
                 .map(|(_, record)| listener(record))
                 .collect(),
             vpc: self.vpcs.values().map(|vpc| self.vpc_form(vpc)).collect(),
@@ -40,6 +40,8 @@ impl State {
             domain: self.domains.values().map(|domain| (**domain).clone()).collect(),
             service: self.services.values().map(|record| service(record, secrets)).collect(),
             route: self.routes.values().map(|route| (**route).clone()).collect(),
+            endpoint_service: self.endpoint_services.values().map(|one| (**one).clone()).collect(),
+            endpoint: self.endpoints.values().map(|record| self.endpoint_form(&record.endpoint)).collect(),
         }
     }
 
@@ -62,6 +64,8 @@ impl State {
             Kind::Domain => serde_json::to_value(self.domains.get(name)?),
             Kind::Service => serde_json::to_value(service(self.services.get(name)?, secrets)),
             Kind::Route => serde_json::to_value(self.routes.get(name)?),
+            Kind::EndpointService => serde_json::to_value(self.endpoint_services.get(name)?),
+            Kind::Endpoint => serde_json::to_value(self.endpoint_form(&self.endpoints.get(name)?.endpoint)),
         };
         form.ok()
     }
@@ -73,6 +77,14 @@ impl State {
         let Some(record) = self.vpc_listener(vpc) else { return vpc.clone() };
         let Listener { open, allow, .. } = listener(record);
         Vpc { open, allow: Some(allow), ..vpc.clone() }
+    }
+
+    /// An endpoint together with what its listeners have.
+    fn endpoint_form(&self, endpoint: &Endpoint) -> Endpoint {
+        let listeners = self.endpoint_listeners(endpoint);
+        let Some(record) = listeners.first() else { return endpoint.clone() };
+        let Listener { open, allow, .. } = listener(record);
+        Endpoint { open, security_group: allow, ..endpoint.clone() }
     }
 }
 

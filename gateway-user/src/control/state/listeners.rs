@@ -69,6 +69,15 @@ impl State {
             .field("listener", name)
             .remedy(format_args!("`gateway vpc delete {vpc}` removes the network and its listener")));
         }
+        if let Some(endpoint) = name.endpoint()
+            && self.listeners.contains_key(name)
+        {
+            return Err(Refusal::new("in_use", format_args!("`{name}` is the listener of an endpoint"))
+                .field("listener", name)
+                .remedy(format_args!(
+                    "`gateway endpoint delete {endpoint}` removes the endpoint and its listeners"
+                )));
+        }
         match self.listeners.remove(name) {
             Some(_) => Ok(Effect::of(Kind::Listener, name)),
             None => Err(not_found(Kind::Listener, name)),

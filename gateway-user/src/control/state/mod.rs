@@ -7,6 +7,7 @@ mod allow;
 mod apply;
 mod check;
 mod domains;
+mod endpoints;
 pub mod entries;
 pub mod export;
 mod listeners;
@@ -20,25 +21,31 @@ mod widen;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 pub use entries::{Entries, Large};
-pub use record::{CertificateRecord, Draining, Entry, ListenerRecord, Material, ServiceRecord};
+pub use record::{
+    CertificateRecord, Draining, EndpointRecord, Entry, ListenerRecord, Material, ServiceRecord,
+};
 pub use silent::Silent;
 
 use super::{Document, Edit, Issued};
 use crate::{
     base::{Generation, Name, Refusal, Site},
-    resource::{Domain, Host, Kind, Route, Vpc, certificate::Key, gateway, token::Fingerprint},
+    resource::{
+        Domain, EndpointService, Host, Kind, Route, Vpc, certificate::Key, gateway, token::Fingerprint,
+    },
 };
 
 /// Every resource of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// Also the listeners of private networks, `vpc:NAME`.
+    /// Also the listeners of private networks, `vpc:NAME`, and of endpoints, `endpoint:NAME`.
     pub(super) listeners: BTreeMap<Name, Arc<ListenerRecord>>,
     pub(super) vpcs: BTreeMap<Name, Arc<Vpc>>,
     pub(super) certificates: BTreeMap<Name, Arc<CertificateRecord>>,
     pub(super) domains: BTreeMap<Host, Arc<Domain>>,
     pub(super) services: BTreeMap<Name, Arc<ServiceRecord>>,
     pub(super) routes: BTreeMap<Name, Arc<Route>>,
+    pub(super) endpoint_services: BTreeMap<Name, Arc<EndpointService>>,
+    pub(super) endpoints: BTreeMap<Name, Arc<EndpointRecord>>,
     /// Endpoints of private networks that are gone, oldest first.
     pub(super) silent: Vec<Silent>,
     /// The last listener id that was handed out; the next one is looked for behind it.
@@ -89,17 +96,29 @@ impl State {
     fn perform(&mut self, edit: Edit, context: &Context<'_>) -> Result<Effect, Refusal> {
         match edit {
             Edit::ListenerAdd(listener) => self.listener_add(listener),
-            Edit::ListenerOpen { listener } => self.listener_switch(&listener, true),
-            Edit::ListenerClose { listener } => self.listener_switch(&listener, false),
+            Edit::ListenerOpen { listener } => {
+                self.each(&listener, |state, name| state.listener_switch(name, true))
+            }
+            Edit::ListenerClose { listener } => {
+                self.each(&listener, |state, name| state.listener_switch(name, false))
+            }
             Edit::ListenerDelete { listener } => self.listener_delete(&listener),
             Edit::VpcAdd(vpc) => self.vpc_add(vpc, context),
             Edit::VpcDelete { vpc } => self.vpc_delete(&vpc),
+            Edit::EndpointServiceAdd { service, replace } => self.endpoint_service_add(service, replace),
+            Edit::EndpointServiceDelete { service } => self.endpoint_service_delete(&service),
+            Edit::EndpointAdd(endpoint) => self.endpoint_add(endpoint, context),
+            Edit::EndpointDelete { endpoint } => self.endpoint_delete(&endpoint),
             Edit::EndSilence { now } => Ok(self.end_silence(now)),
-            Edit::AllowAdd { listener, cidrs } => self.allow_add(&listener, &cidrs),
-            Edit::AllowRemove { listener, cidrs, drain } => {
-                self.allow_remove(&listener, &cidrs, drain, context.now)
+            Edit::AllowAdd { listener, cidrs } => {
+                self.each(&listener, |state, name| state.allow_add(name, &cidrs))
             }
-            Edit::AllowSet { listener, cidrs, allow_empty } => self.allow_set(&listener, &cidrs, allow_empty),
+            Edit::AllowRemove { listener, cidrs, drain } => {
+                self.each(&listener, |state, name| state.allow_remove(name, &cidrs, drain, context.now))
+            }
+            Edit::AllowSet { listener, cidrs, allow_empty } => {
+                self.each(&listener, |state, name| state.allow_set(name, &cidrs, allow_empty))
+            }
             Edit::EndDrain { drains } => self.end_drain(&drains),
             Edit::CertificateAdd { certificate, replace } => {
                 self.certificate_add(certificate, replace, context)
@@ -129,6 +148,8 @@ impl State {
             && self.domains == other.domains
             && self.services == other.services
             && self.routes == other.routes
+            && self.endpoint_services == other.endpoint_services
+            && self.endpoints == other.endpoints
     }
 
     /// The drains that have ended at `now`.
@@ -181,9 +202,14 @@ fn in_use(kind: Kind, name: &str, users: &[String]) -> Refusal {
 const fn verb(kind: Kind) -> &'static str {
     match kind {
         Kind::Certificate => "cert",
-        Kind::Gateway | Kind::Listener | Kind::Vpc | Kind::Domain | Kind::Service | Kind::Route => {
-            kind.word()
-        }
+        Kind::EndpointService => "endpoint-service",
+        Kind::Gateway
+        | Kind::Listener
+        | Kind::Vpc
+        | Kind::Domain
+        | Kind::Service
+        | Kind::Route
+        | Kind::Endpoint => kind.word(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::Entries;
 use crate::{
     base::Name,
     resource::{
-        Listener, Service,
+        Endpoint, Listener, Service,
         certificate::{Chain, Key},
         token::{Fingerprint, Token},
     },
@@ -33,6 +33,15 @@ pub struct ListenerRecord {
     pub draining: Vec<Draining>,
     /// The last entry id that was handed out; the next one is looked for behind it.
     pub last_entry: u8,
+}
+
+/// An endpoint. What its listeners have is not kept twice: its switch is open and its security group empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    /// Region and interfaces are filled in.
+    pub endpoint: Endpoint,
+    /// What its creation asked for.
+    pub request: Fingerprint,
 }
 
 /// One CIDR of an allowlist.

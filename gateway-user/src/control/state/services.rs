@@ -86,8 +86,10 @@ impl State {
 
     pub(super) fn service_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
         let leads = |route: &&Arc<Route>| route.services.iter().any(|target| target.service == *name);
-        let users: Vec<String> =
+        let mut users: Vec<String> =
             self.routes.values().filter(leads).map(|route| format!("route `{}`", route.name)).collect();
+        let offers = self.endpoint_services.values().filter(|one| one.service == *name);
+        users.extend(offers.map(|one| format!("endpoint service `{}`", one.name)));
         if !users.is_empty() && self.services.contains_key(name) {
             return Err(in_use(Kind::Service, name, &users));
         }

@@ -1,4 +1,4 @@
-//! Pure: the endpoints of private networks that were deleted or moved. They stay silent: neither ping nor TCP is answered,
+//! Pure: the addresses within private networks, their own and those of endpoints, that were deleted or moved. They stay silent: neither ping nor TCP is answered,
 //! and nothing is refused aloud either.
 //!
 //! Nothing else remembers such an endpoint, so the memory is bounded: it ends when a listener or another private network
@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, State};
+use super::{Effect, ListenerRecord, State};
 use crate::{base::Name, resource::Address};
 
 /// How long a deleted endpoint is kept silent. Clients' retries and cached DNS answers have ended by then.
@@ -33,23 +33,20 @@ pub struct Silent {
 impl State {
     /// Remembers the endpoints that `before` had and this state has no more, and forgets those that are used again.
     pub(super) fn keep_silent(&mut self, before: &Self, now: Duration) {
-        for vpc in before.vpcs.values() {
-            let there = self.vpcs.get(&vpc.name);
-            if there.is_some_and(|held| {
-                held.interface == vpc.interface && held.address.addr() == vpc.address.addr()
-            }) {
+        for (vpc, record, address) in before.private() {
+            let interface = &record.listener.interface;
+            if self.uses(interface, address) {
                 continue;
             }
-            let Some(record) = before.vpc_listener(vpc) else { continue };
             // The id goes on counting for the endpoint unless its listener lives on elsewhere.
             let used = self.listeners.values().any(|held| held.id == record.id)
                 || self.silent.iter().any(|held| held.id == record.id);
             let id = if used { self.free_listener_id().ok() } else { Some(record.id) };
             let Some(id) = id else { continue };
             self.silent.push(Silent {
-                interface: vpc.interface.clone(),
-                address: vpc.address.addr(),
-                vpc: vpc.name.clone(),
+                interface: interface.clone(),
+                address,
+                vpc: vpc.clone(),
                 id,
                 ports: record.listener.ports().collect(),
                 until: (now + KEPT).as_secs(),
@@ -75,6 +72,23 @@ impl State {
     #[must_use]
     pub fn next_silence(&self) -> Option<Duration> {
         self.silent.iter().map(|one| Duration::from_secs(one.until)).min()
+    }
+
+    /// Every address within a private network: the network, the listener and the address.
+    fn private(&self) -> Vec<(&Name, &ListenerRecord, IpAddr)> {
+        let vpcs = self.vpcs.values().filter_map(|vpc| Some((&vpc.name, self.vpc_listener(vpc)?)));
+        let endpoints = self.endpoints.values().flat_map(|record| {
+            let listeners = self.endpoint_listeners(&record.endpoint).into_iter();
+            listeners.map(|listener| (&record.endpoint.vpc, listener))
+        });
+        vpcs.chain(endpoints)
+            .flat_map(|(vpc, record)| {
+                record.listener.addresses.iter().filter_map(move |address| match address {
+                    Address::Ip(ip) => Some((vpc, &**record, *ip)),
+                    Address::Any => None,
+                })
+            })
+            .collect()
     }
 
     fn uses(&self, interface: &str, address: IpAddr) -> bool {

@@ -15,9 +15,12 @@ impl State {
     pub fn touched(&self, after: &Self) -> BTreeSet<(Kind, String)> {
         let mut out = BTreeSet::new();
         compare(Kind::Listener, &self.listeners, &after.listeners, &mut out);
-        // The listener of a private network is a part of it.
-        let own = |(kind, name): (Kind, String)| match name.strip_prefix("vpc:") {
-            Some(vpc) => (Kind::Vpc, vpc.to_owned()),
+        // The listener of a private network or of an endpoint is a part of it.
+        let own = |(kind, name): (Kind, String)| match name.split_once(':') {
+            Some(("vpc", vpc)) => (Kind::Vpc, vpc.to_owned()),
+            Some((_, endpoint)) => {
+                (Kind::Endpoint, endpoint.split(':').next().unwrap_or(endpoint).to_owned())
+            }
             None => (kind, name),
         };
         let mut out: BTreeSet<_> = out.into_iter().map(own).collect();
@@ -26,14 +29,18 @@ impl State {
         compare(Kind::Domain, &self.domains, &after.domains, &mut out);
         compare(Kind::Service, &self.services, &after.services, &mut out);
         compare(Kind::Route, &self.routes, &after.routes, &mut out);
+        compare(Kind::EndpointService, &self.endpoint_services, &after.endpoint_services, &mut out);
+        compare(Kind::Endpoint, &self.endpoints, &after.endpoints, &mut out);
         out
     }
 
     /// Number of resources.
     #[must_use]
     pub fn count(&self) -> usize {
-        // A private network and its listener are one row.
-        self.listeners.len()
+        // A private network and its listener are one row, and so are an endpoint and all of its listeners.
+        self.listeners.keys().filter(|name| name.endpoint().is_none()).count()
+            + self.endpoints.len()
+            + self.endpoint_services.len()
             + self.certificates.len()
             + self.domains.len()
             + self.services.len()

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Effect, ListenerRecord, State, exists, known_gateway, not_found};
+use super::{Context, Effect, ListenerRecord, State, exists, in_use, known_gateway, not_found};
 use crate::{
     base::{Name, Refusal, Site},
     resource::{Kind, Vpc},
@@ -47,6 +47,10 @@ impl State {
     }
 
     pub(super) fn vpc_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
+        let users = self.endpoints_in(name);
+        if !users.is_empty() {
+            return Err(in_use(Kind::Vpc, name, &users));
+        }
         let Some(vpc) = self.vpcs.remove(name) else { return Err(not_found(Kind::Vpc, name)) };
         self.listeners.remove(&vpc.listener_name());
         Ok(Effect::of(Kind::Vpc, name))

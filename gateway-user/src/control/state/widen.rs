@@ -33,6 +33,13 @@ pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
             out.push(format!("certificate {name} comes back with key {}", record.key_fingerprint));
         }
     }
+    for (name, one) in &after.endpoint_services {
+        match before.endpoint_services.get(name) {
+            Some(held) if held == one => {}
+            Some(_) => out.push(format!("endpoint service {name} leads or is offered as it was")),
+            None => out.push(format!("endpoint service {name} comes back")),
+        }
+    }
     for (name, route) in &after.routes {
         match before.routes.get(name) {
             Some(held) if held == route => {}

@@ -1,4 +1,4 @@
-//! Pure: the rows of listeners and private networks. Entries of a large list are not in them but in a table of their own.
+//! Pure: the rows of listeners, private networks and endpoints. Entries of a large list are not in them but in a table of their own.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
 use crate::{
-    control::state::{Draining, Entries, Entry, Large, ListenerRecord, State},
+    control::state::{Draining, EndpointRecord, Entries, Entry, Large, ListenerRecord, State},
     resource::{Listener, Vpc},
 };
 
@@ -29,6 +29,24 @@ pub(super) struct VpcRow {
     /// The name of its large list, in place of `entries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     list: Option<String>,
+    draining: Vec<Draining>,
+    last_entry: u8,
+}
+
+/// An endpoint and its listeners, in one row.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EndpointRow {
+    record: EndpointRecord,
+    /// In the order of `Endpoint::listeners`.
+    listeners: Vec<KeptListener>,
+}
+
+/// What a stored listener has beside what its endpoint says of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptListener {
+    id: u16,
+    open: bool,
+    entries: Vec<Entry>,
     draining: Vec<Draining>,
     last_entry: u8,
 }
@@ -84,5 +102,38 @@ impl VpcRow {
         };
         let listener = Listener { open, ..vpc.listener() };
         Ok((vpc, ListenerRecord { id, listener, entries, draining, last_entry }))
+    }
+}
+
+// === impl EndpointRow ===
+
+impl EndpointRow {
+    /// The row of an endpoint; `None`: there is none of that name.
+    pub(super) fn of(state: &State, name: &str) -> Option<Self> {
+        let record = state.endpoints.get(name)?;
+        let listeners = state.endpoint_listeners(&record.endpoint).into_iter();
+        let listeners = listeners.map(|one| KeptListener {
+            id: one.id,
+            open: one.listener.open,
+            entries: one.entries.counted().to_vec(),
+            draining: one.draining.clone(),
+            last_entry: one.last_entry,
+        });
+        Some(Self { record: EndpointRecord::clone(record), listeners: listeners.collect() })
+    }
+
+    /// The endpoint and its listeners.
+    pub(super) fn records(self) -> (EndpointRecord, Vec<ListenerRecord>) {
+        let Self { record, listeners } = self;
+        let listeners = record.endpoint.listeners().into_iter().zip(listeners);
+        let listeners = listeners.map(|(listener, kept)| ListenerRecord {
+            id: kept.id,
+            listener: Listener { open: kept.open, ..listener },
+            entries: Entries::Counted(kept.entries),
+            draining: kept.draining,
+            last_entry: kept.last_entry,
+        });
+        let listeners = listeners.collect();
+        (record, listeners)
     }
 }

@@ -7,13 +7,13 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::{
     FORMAT, HEAD, HISTORY, Head, KEYS, Pending, RESOURCES, Saved,
     error::Fault,
-    listener::{ListenerRow, VpcRow},
+    listener::{EndpointRow, ListenerRow, VpcRow},
     lists, row,
 };
 use crate::{
     control::state::{CertificateRecord, Large, Material, ServiceRecord, State},
     resource::{
-        Domain, Kind, Route,
+        Domain, EndpointService, Kind, Route,
         certificate::{Chain, Key},
         token::Fingerprint,
     },
@@ -95,6 +95,16 @@ fn insert(
     } else if kind == Kind::Route.word() {
         let route: Route = row::decode(key, bytes)?;
         state.routes.insert(route.name.clone(), Arc::new(route));
+    } else if kind == Kind::EndpointService.word() {
+        let service: EndpointService = row::decode(key, bytes)?;
+        state.endpoint_services.insert(service.name.clone(), Arc::new(service));
+    } else if kind == Kind::Endpoint.word() {
+        let row: EndpointRow = row::decode(key, bytes)?;
+        let (record, listeners) = row.records();
+        for record in listeners {
+            state.listeners.insert(record.listener.name.clone(), Arc::new(record));
+        }
+        state.endpoints.insert(record.endpoint.name.clone(), Arc::new(record));
     } else {
         return Err(unknown());
     }

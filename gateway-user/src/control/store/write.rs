@@ -9,7 +9,7 @@ use super::{
     FORMAT, HEAD, Head, HistoryChange, KEYS, RESOURCES, Saved,
     error::Fault,
     history,
-    listener::{ListenerRow, VpcRow},
+    listener::{EndpointRow, ListenerRow, VpcRow},
     lists,
     load::all,
     row,
@@ -90,6 +90,8 @@ fn resource(state: &State, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Fa
         Kind::Domain => encoded(state.domains.get(name)),
         Kind::Service => encoded(state.services.get(name)),
         Kind::Route => encoded(state.routes.get(name)),
+        Kind::EndpointService => encoded(state.endpoint_services.get(name)),
+        Kind::Endpoint => encoded(EndpointRow::of(state, name).as_ref()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The control plane as a whole, with enforcers that record and fail on request.
 
 mod documents;
+mod endpoints;
 mod failures;
 mod history;
 mod identity;

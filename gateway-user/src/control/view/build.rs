@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 
 use super::{
-    AllowView, CertificateView, DomainView, DrainView, EntryView, GatewayView, ListenerView, RouteView,
-    ServiceView, TokenView, VpcView,
+    AllowView, CertificateView, DomainView, DrainView, EndpointServiceView, EndpointView, EntryView,
+    GatewayView, ListenerView, PrivateNameView, RouteView, ServiceView, SubnetView, TokenView, VpcView,
 };
 use crate::{
     base::{Generation, Site},
     control::{
         compile,
-        state::{CertificateRecord, ListenerRecord, ServiceRecord, State},
+        state::{CertificateRecord, EndpointRecord, ListenerRecord, ServiceRecord, State},
     },
-    resource::{Address, Domain, Exposure, Route, Vpc, gateway},
-    snapshot::names::Names,
+    resource::{Address, Domain, EndpointService, Exposure, Route, Vpc, gateway},
+    snapshot::names::{self, Names},
 };
 
 /// Most entries that the view of a listener shows; `allow list` has all.
@@ -23,12 +23,78 @@ const SHOWN: usize = 15;
 pub type Resolve<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
 
 #[must_use]
-pub fn gateways(state: &State) -> Vec<GatewayView> {
+pub fn gateways(state: &State, site: &Site) -> Vec<GatewayView> {
+    let name = gateway::default_name();
+    let names = Names::of(site);
+    let private_names = names.map(|names| {
+        let own = |vpc: &std::sync::Arc<Vpc>| PrivateNameView {
+            vpc: vpc.name.clone(),
+            name: names.gateway_private(&name),
+            target: names.vpc_endpoint(&vpc.name, &name),
+        };
+        state.vpcs.values().map(own).collect()
+    });
     vec![GatewayView {
-        name: gateway::default_name(),
         listeners: state.listeners.len(),
         services: state.services.len(),
+        region: names::region(site).to_owned(),
+        dns_zone: site.dns_zone.clone(),
+        public_name: names.map(|names| names.gateway_public(&name)),
+        public_target: names.map(|names| names.gateway_balancer(&name)),
+        private_names: private_names.unwrap_or_default(),
+        name,
     }]
+}
+
+#[must_use]
+pub fn endpoint_service(state: &State, service: &EndpointService) -> EndpointServiceView {
+    let users = state.endpoints.values().filter(|record| record.endpoint.service == service.name);
+    EndpointServiceView {
+        name: service.name.clone(),
+        gateway: service.gateway.clone(),
+        service_name: service.service_name.clone(),
+        dns: service.dns.clone(),
+        regions: service.regions.clone(),
+        service: service.service.clone(),
+        cert: service.cert.clone(),
+        endpoints: users.map(|record| record.endpoint.name.clone()).collect(),
+    }
+}
+
+/// An endpoint of a served state; one that contradicts it has no view.
+#[must_use]
+pub fn endpoint(state: &State, record: &EndpointRecord, site: &Site) -> Option<EndpointView> {
+    let endpoint = &record.endpoint;
+    let compiled = compile::endpoint::compile(state, record, site)?;
+    let listeners = state.endpoint_listeners(endpoint);
+    let listener = listeners.first()?;
+    let entries = listener.entries.cidrs().map(|cidr| cidr.to_string());
+    let subnets = endpoint.subnets.iter().zip(&compiled.subnets).map(|(subnet, compiled)| SubnetView {
+        zone: subnet.zone.clone(),
+        vswitch: subnet.vswitch.clone(),
+        address: subnet.address,
+        interface: compiled.interface.clone(),
+    });
+    Some(EndpointView {
+        name: endpoint.name.clone(),
+        gateway: endpoint.gateway.clone(),
+        listener: listener.listener.name.clone(),
+        kind: endpoint.kind,
+        ip_version: endpoint.ip_version,
+        service: endpoint.service.clone(),
+        region: compiled.region,
+        vpc: endpoint.vpc.clone(),
+        subnets: subnets.collect(),
+        security_group: entries.collect(),
+        http: endpoint.http,
+        https: endpoint.https,
+        open: listener.listener.open,
+        zone_redundancy: endpoint.subnets.len() > 1,
+        client_token: endpoint.client_token.clone(),
+        urls: urls(&compiled.fqdn, endpoint.https, endpoint.http, ""),
+        service_name: compiled.service_name,
+        fqdn: compiled.fqdn,
+    })
 }
 
 #[must_use]
@@ -144,7 +210,7 @@ pub fn domain(state: &State, domain: &Domain) -> DomainView {
 }
 
 #[must_use]
-pub fn service(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> ServiceView {
+pub fn service(state: &State, site: &Site, record: &ServiceRecord, resolve: Resolve<'_>) -> ServiceView {
     let service = &record.service;
     let leads =
         |route: &&std::sync::Arc<Route>| route.services.iter().any(|target| target.service == service.name);
@@ -164,7 +230,7 @@ pub fn service(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> S
             .iter()
             .map(|token| TokenView { fingerprint: token.hash.fingerprint(), created: token.created })
             .collect(),
-        endpoints: endpoints(state, record, resolve),
+        endpoints: endpoints(state, site, record, resolve),
         routes: state.routes.values().filter(leads).map(|route| route.name.clone()).collect(),
     }
 }
@@ -183,8 +249,9 @@ pub fn route(route: &Route) -> RouteView {
     }
 }
 
-/// The URLs that a service is called at: custom domains first, then addresses; TLS first.
-fn endpoints(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> Vec<String> {
+/// The URLs that a service is called at: custom domains first, then the gateway's own names, endpoints, and addresses;
+/// TLS first.
+fn endpoints(state: &State, site: &Site, record: &ServiceRecord, resolve: Resolve<'_>) -> Vec<String> {
     let service = &record.service;
     let path = format!("/api/predict/{}", service.name);
     let listeners = || {
@@ -198,6 +265,24 @@ fn endpoints(state: &State, record: &ServiceRecord, resolve: Resolve<'_>) -> Vec
             let https = listener.https.filter(|_| domain.cert.is_some());
             let http = listener.http.filter(|_| !domain.https_only);
             out.extend(urls(domain.host.as_str(), https, http, &path));
+        }
+    }
+    if let Some(names) = Names::of(site) {
+        for listener in listeners() {
+            let host = match listener.exposure {
+                Exposure::Public => names.gateway_public(&listener.gateway),
+                Exposure::VpcNamed(_) => names.gateway_private(&listener.gateway),
+                Exposure::All | Exposure::Vpc | Exposure::Endpoint | Exposure::EndpointNamed(_) => continue,
+            };
+            out.extend(urls(&host, listener.https, listener.http, &path));
+        }
+    }
+    for record in state.endpoints.values() {
+        let offer = state.endpoint_services.get(&record.endpoint.service);
+        if offer.is_some_and(|offer| offer.service == service.name)
+            && let Some(compiled) = compile::endpoint::compile(state, record, site)
+        {
+            out.extend(urls(&compiled.fqdn, record.endpoint.https, record.endpoint.http, ""));
         }
     }
     for listener in listeners() {
@@ -237,10 +322,18 @@ fn urls(host: &str, https: Option<u16>, http: Option<u16>, path: &str) -> Vec<St
 /// Whether what is visible on `one` answers on a listener of exposure `listener`.
 fn meets(one: &Exposure, listener: &Exposure) -> bool {
     match (one, listener) {
+        (Exposure::All, Exposure::EndpointNamed(_)) => false,
         (Exposure::All, _)
         | (Exposure::Public, Exposure::Public)
         | (Exposure::Vpc, Exposure::VpcNamed(_)) => true,
         (Exposure::VpcNamed(mine), Exposure::VpcNamed(theirs)) => mine == theirs,
-        (Exposure::Public | Exposure::Vpc | Exposure::VpcNamed(_), _) => false,
+        (
+            Exposure::Public
+            | Exposure::Vpc
+            | Exposure::VpcNamed(_)
+            | Exposure::Endpoint
+            | Exposure::EndpointNamed(_),
+            _,
+        ) => false,
     }
 }

@@ -9,7 +9,8 @@ use super::{Change, Loss};
 use crate::{
     base::{Generation, Name, Refusal},
     resource::{
-        Address, Exposure, Host, Instance, Protocol, Timeouts, WeightedService, port, token::Fingerprint,
+        self, Address, Exposure, Host, Instance, Protocol, Timeouts, WeightedService, port,
+        token::Fingerprint,
     },
     snapshot::Channel,
 };
@@ -26,6 +27,73 @@ pub struct GatewayView {
     pub name: Name,
     pub listeners: usize,
     pub services: usize,
+    pub region: String,
+    /// The domain below which the names live; without one there are none.
+    pub dns_zone: Option<String>,
+    /// Name of the public endpoint, and what it is a CNAME to.
+    pub public_name: Option<String>,
+    pub public_target: Option<String>,
+    /// Names within private networks.
+    pub private_names: Vec<PrivateNameView>,
+}
+
+/// How clients of one private network name the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrivateNameView {
+    pub vpc: Name,
+    pub name: String,
+    /// What it is a CNAME to.
+    pub target: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointServiceView {
+    pub name: Name,
+    pub gateway: Name,
+    pub service_name: String,
+    pub dns: String,
+    /// Empty: everywhere.
+    pub regions: Vec<Name>,
+    pub service: Name,
+    pub cert: Option<Name>,
+    /// Endpoints that lead to it.
+    pub endpoints: Vec<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointView {
+    pub name: Name,
+    pub gateway: Name,
+    /// The listener that `allow` and `stats` know; on further interfaces it has a zone behind.
+    pub listener: Name,
+    pub kind: resource::endpoint::EndpointKind,
+    pub ip_version: resource::endpoint::IpVersion,
+    /// The endpoint service.
+    pub service: Name,
+    pub service_name: String,
+    pub fqdn: String,
+    pub region: Name,
+    pub vpc: Name,
+    pub subnets: Vec<SubnetView>,
+    pub security_group: Vec<String>,
+    #[serde(with = "port")]
+    pub http: Option<u16>,
+    #[serde(with = "port")]
+    pub https: Option<u16>,
+    pub open: bool,
+    /// It has addresses in two zones or more.
+    pub zone_redundancy: bool,
+    pub client_token: Option<String>,
+    /// URLs that clients of the network use.
+    pub urls: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubnetView {
+    pub zone: Name,
+    pub vswitch: Option<String>,
+    pub address: ipnet::IpNet,
+    pub interface: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -200,6 +268,8 @@ pub struct StatusView {
     pub certificates: usize,
     pub services: usize,
     pub routes: usize,
+    pub endpoint_services: usize,
+    pub endpoints: usize,
     /// Why the generation could not be published at start; absent when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Refusal>,

@@ -21,7 +21,7 @@ pub(crate) use resolver::{Certificates, Named};
 use super::config::UnknownSni;
 use crate::{
     base::Refusal,
-    snapshot::{Listener, Snapshot, http::Certificate},
+    snapshot::{Exposure, Listener, Snapshot, http::Certificate},
 };
 
 /// A listener's TLS side.
@@ -93,7 +93,7 @@ impl Tls {
         Ok(())
     }
 
-    /// The TLS side of `listener`: the certificates of the domains that are visible on it.
+    /// The TLS side of `listener`: the certificates of the domains that are visible on it, or of its endpoint.
     pub(crate) fn view(&self, listener: &Listener, snapshot: &Snapshot) -> Arc<TlsView> {
         let domains = snapshot
             .domains
@@ -101,12 +101,21 @@ impl Tls {
             .filter(|domain| {
                 domain.gateway == listener.gateway && domain.visibility.admits(&listener.exposure)
             })
-            .filter_map(|domain| {
-                let (_, named) = self.parsed.get(domain.certificate.as_ref()?.as_str())?;
-                Some((domain.host.as_str(), Arc::clone(named)))
-            });
+            .map(|domain| (domain.host.as_str(), &domain.certificate));
+        let endpoints = snapshot
+            .endpoints
+            .iter()
+            .filter(|endpoint| {
+                endpoint.gateway == listener.gateway
+                    && listener.exposure == Exposure::Endpoint(endpoint.name.clone())
+            })
+            .map(|endpoint| (endpoint.fqdn.as_str(), &endpoint.certificate));
+        let certified = domains.chain(endpoints).filter_map(|(host, certificate)| {
+            let (_, named) = self.parsed.get(certificate.as_ref()?.as_str())?;
+            Some((host, Arc::clone(named)))
+        });
         let default = Some(Arc::clone(&self.default));
-        let certificates = Arc::new(Certificates::new(domains, default, self.unknown));
+        let certificates = Arc::new(Certificates::new(certified, default, self.unknown));
         let mut config = self.template.clone();
         config.cert_resolver = Arc::<Certificates>::clone(&certificates);
         Arc::new(TlsView { config: Arc::new(config), certificates })
