@@ -196,6 +196,20 @@ impl Kernel {
         }
     }
 
+    /// Lets go of tables that somebody took pins from; new ones are made, and programs over these take the place of
+    /// those that are attached. Returns whether that is so.
+    pub(crate) fn drop_unpinned(&mut self) -> bool {
+        if self.tables.as_ref().is_none_or(Tables::pinned) {
+            return false;
+        }
+        tracing::error!("pins of the filter's tables are gone; the tables are made anew, and count from 0");
+        self.tables = None;
+        for attachment in &mut self.attachments {
+            attachment.current = false;
+        }
+        true
+    }
+
     /// Opens the tables, if they are not open.
     ///
     /// # Errors
@@ -401,6 +415,7 @@ impl Kernel {
             placed.lost = gone;
             moved |= now.is_some() && (now != placed.at || placed.wanted && !stands || back);
         }
+        moved |= self.tables.as_ref().is_some_and(|tables| !tables.pinned());
         (lost, moved)
     }
 }

@@ -176,6 +176,9 @@ impl Filter {
     }
 
     fn prepare(&mut self, plan: &Arc<FilterPlan>, links: &[Link]) -> Result<(), Refusal> {
+        if self.config.mode != FilterMode::Off && self.kernel.as_mut().is_some_and(Kernel::drop_unpinned) {
+            self.explainer.take();
+        }
         if self.config.mode == FilterMode::Auto
             && let Some(Err(refusal)) = self.kernel.as_mut().map(Kernel::open_tables)
         {

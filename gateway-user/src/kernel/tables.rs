@@ -127,6 +127,12 @@ impl Tables {
         })
     }
 
+    /// Whether every table still has its pin. One without could not be found by the next daemon, nor by the next
+    /// program, which would make itself another.
+    pub(crate) fn pinned(&self) -> bool {
+        MAPS.iter().chain([&LIVE]).all(|name| self.directory.join(name).exists())
+    }
+
     /// What is live.
     pub(crate) fn live(&self) -> Header {
         self.live

@@ -186,7 +186,7 @@ impl Proxy {
         if self.staged.is_some() {
             return Ok(false);
         }
-        self.let_go_of_lost_interfaces();
+        let let_go = self.let_go_of_lost_interfaces();
         if self.waiting.is_empty() {
             return Ok(false);
         }
@@ -206,7 +206,8 @@ impl Proxy {
                 Err(error) => drop(self.waiting.insert(key, error.to_string())),
             }
         }
-        if bound.is_empty() {
+        // Workers hold sockets too, and an interface that was only renamed still brings them packets.
+        if bound.is_empty() && !let_go {
             return Ok(false);
         }
         let tables = Arc::clone(&self.view.tables);
@@ -242,7 +243,8 @@ impl Proxy {
     }
 
     /// Sockets bound to an interface that is gone hear nothing, even when one of its name comes back; they wait for it.
-    fn let_go_of_lost_interfaces(&mut self) {
+    /// Returns whether there were any.
+    fn let_go_of_lost_interfaces(&mut self) -> bool {
         let mut devices: HashMap<&str, u32> = HashMap::new();
         let lost: Vec<SocketKey> = self
             .sockets
@@ -253,11 +255,13 @@ impl Proxy {
             })
             .map(|(key, _)| key.clone())
             .collect();
+        let any = !lost.is_empty();
         for key in lost {
             tracing::warn!(interface = key.interface, address = %key.address, "the interface of a listener went away");
             self.sockets.remove(&key);
             self.waiting.insert(key, "its interface went away".to_owned());
         }
+        any
     }
 
     /// Parses the certificates of the live snapshot again; they were good once.
