@@ -17,6 +17,7 @@
 //! - `survival`: `kill -9`, restarts, upgrades to another table layout, `detach`, under a flood.
 //! - `churn`: a thousand replaced lists while a client works (PA-10).
 //! - `private`: private networks (PV, XA, XR), their isolation, large lists. What they begin with is in its `mod.rs`.
+//! - `dns`: names, asked by dig and through unbound (PA-6, PV-4, PV-6, CD-5, AD-1 … AD-3).
 //! - `service`: tokens, limits, domains, certificates, routes, end to end (SV-3, SV-4, SV-7).
 //! - `privileges`: as another user, and without any privilege.
 #![expect(
@@ -29,6 +30,7 @@ mod allowlist;
 mod attempts;
 mod bystanders;
 mod churn;
+mod dns;
 mod evasion;
 mod failsafe;
 mod firewall;

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -111,6 +112,8 @@ fn has_program_of(package: &str) -> bool {
         "nftables" => "nft",
         "netsniff-ng" => "trafgen",
         "procps" => "ps",
+        "bind9-dnsutils" => "dig",
+        "knot-dnsutils" => "kdig",
         "nginx-light" => "nginx",
         name => name,
     };
@@ -125,6 +128,8 @@ fn is_debian() -> bool {
 
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     run::step(&format!("installing Debian packages: {}", packages.join(" ")));
+    // The suites start servers of their own; the packages' would take port 53 or 80 of this machine, now and at boot.
+    let _quiet = Quiet::begin(packages);
     let mut install = apt();
     install.args(["install", "-y", "--no-install-recommends"]).args(packages);
     // Lists that are a day old usually do; a fresh machine or container image has none at all.
@@ -134,6 +139,36 @@ fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     run::step("updating the package lists");
     run::check(apt().arg("update"))?;
     run::check(&mut install)
+}
+
+/// No package starts a service while this lives, and servers that are new here never do by themselves.
+struct Quiet(bool);
+
+impl Quiet {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+    const UNITS: &str = "/etc/systemd/system";
+    const SERVERS: [(&str, &str); 3] =
+        [("unbound", "unbound"), ("nginx-light", "nginx"), ("haproxy", "haproxy")];
+
+    fn begin(packages: &[&str]) -> Self {
+        for (_, unit) in Self::SERVERS.iter().filter(|(package, _)| packages.contains(package)) {
+            // What `systemctl mask` does, which is not there in every container. A unit that is there stays as it is.
+            let _ = std::os::unix::fs::symlink("/dev/null", format!("{}/{unit}.service", Self::UNITS));
+        }
+        // An administrator's own policy stands.
+        let own = !fs::exists(Self::POLICY).unwrap_or(true)
+            && fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n").is_ok()
+            && fs::set_permissions(Self::POLICY, fs::Permissions::from_mode(0o755)).is_ok();
+        Self(own)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if self.0 {
+            let _ = fs::remove_file(Self::POLICY);
+        }
+    }
 }
 
 fn apt() -> Command {

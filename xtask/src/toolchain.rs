@@ -49,7 +49,7 @@ pub(crate) const NEXTEST: CargoTool = CargoTool {
     takes: "about 4 minutes",
 };
 
-/// What the suites and the demo call: namespaces, captures, packets by hand, certificates, processes.
+/// What the suites and the demo call: namespaces, captures, packets by hand, certificates, processes, names.
 pub(crate) const TEST_PACKAGES: &[&str] = &[
     "iproute2",
     "iputils-ping",
@@ -61,6 +61,9 @@ pub(crate) const TEST_PACKAGES: &[&str] = &[
     "python3-scapy",
     "netsniff-ng",
     "procps",
+    "bind9-dnsutils",
+    "knot-dnsutils",
+    "unbound",
 ];
 
 /// What `cargo xtask bench` compares with and loads with.

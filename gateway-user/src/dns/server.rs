@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
     runtime::Builder,
     sync::mpsc::UnboundedReceiver,
-    task::{AbortHandle, LocalSet},
+    task::{JoinHandle, LocalSet},
     time::timeout,
 };
 
@@ -96,14 +96,14 @@ pub(super) fn run(rate: u32, dead: IsDead, commands: UnboundedReceiver<Command>)
 }
 
 async fn obey(server: Rc<Server>, mut commands: UnboundedReceiver<Command>) {
-    let mut open: HashMap<u64, [AbortHandle; 2]> = HashMap::new();
+    let mut open: HashMap<u64, [JoinHandle<()>; 2]> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open { id, pair, desk } => match sockets(pair) {
                 Ok((udp, tcp)) => {
                     let udp = tokio::task::spawn_local(datagrams(Rc::clone(&server), udp, desk.clone()));
                     let tcp = tokio::task::spawn_local(connections(Rc::clone(&server), tcp, desk));
-                    open.insert(id, [udp.abort_handle(), tcp.abort_handle()]);
+                    open.insert(id, [udp, tcp]);
                 }
                 Err(error) => {
                     tracing::error!(view = %desk.view, %error, "the name server cannot use its sockets")
@@ -112,11 +112,11 @@ async fn obey(server: Rc<Server>, mut commands: UnboundedReceiver<Command>) {
             Command::Close(id) => {
                 for task in open.remove(&id).into_iter().flatten() {
                     task.abort();
+                    // Its socket is closed when it has ended, and only then the place is free.
+                    let _ = task.await;
                 }
             }
             Command::Sync(done) => {
-                // Aborted tasks drop their sockets when the runtime comes to them.
-                tokio::task::yield_now().await;
                 let _ = done.send(());
             }
             Command::Stop => return,

@@ -123,7 +123,7 @@ impl BindError {
                 "permission_denied",
                 format!("names for {view}: not allowed to bind {key} ({})", self.step),
             )
-            .remedy("run as root or with CAP_NET_BIND_SERVICE, CAP_NET_RAW and CAP_NET_ADMIN"),
+            .remedy("run as root or with CAP_NET_BIND_SERVICE and CAP_NET_RAW"),
             _ => {
                 Refusal::new("bind_failed", format!("names for {view}: {key}: {}: {}", self.step, self.error))
             }
