@@ -1,7 +1,7 @@
 //! Interfaces that are not plain Ethernet, and interfaces that come and go.
 
 use gateway_user::{
-    kernel::{Filter, FilterMode, probe},
+    kernel::{Filter, FilterMode, Level, probe},
     observe::filter::{FilterSource as _, Mode},
     snapshot::Subscriber as _,
 };
@@ -194,16 +194,32 @@ fn an_interface_that_somebody_took_does_not_stop_edits() {
 fn the_doctor_looks_at_everything() {
     let (net, scratch) = (Net::new(), Scratch::new());
     net.gateway.ip(&["link", "set", LAN, "mtu", "9000"]);
+    net.gateway.ip(&["link", "add", "br9", "type", "bridge"]);
     net.gateway.within(|| {
         let checks = probe(&config(&scratch, "a", FilterMode::Required));
         let check = |name: &str, word: &str| {
             checks.iter().find(|check| check.check == name && check.detail.contains(word)).unwrap().clone()
         };
-        for name in ["kernel", "bpffs", "object", "cap_bpf", "cap_perfmon", "cap_net_admin"] {
-            assert!(check(name, "").ok, "{:?}", check(name, ""));
+        for name in [
+            "kernel",
+            "bpffs",
+            "object",
+            "native",
+            "native_frags",
+            "ingress",
+            "tcx",
+            "cap_bpf",
+            "cap_net_admin",
+        ] {
+            assert_eq!(check(name, "").level, Level::Ok, "{:?}", check(name, ""));
         }
-        assert!(check("mtu pub0", "driver veth").ok);
-        assert!(!check("mtu lan0", "").ok && check("mtu lan0", "").cure.unwrap().contains("mtu 3520"));
+        assert!(check("driver pub0", "veth, native XDP").ok);
+        assert_eq!(check("mtu lan0", "MTU 9000").level, Level::Ok, "in several buffers");
+        let bridge = check("driver br9", "TCX at ingress takes its place");
+        assert_eq!((bridge.ok, bridge.level), (true, Level::Note));
+        // What was loaded to try it is gone, and nothing was pinned.
+        assert!(!pins(&scratch, "a").exists());
+        assert_eq!(xdp::attached(&net.gateway, PUBLIC), None);
         let mut elsewhere = config(&scratch, "a", FilterMode::Required);
         elsewhere.pin_dir = "/tmp/x".into();
         assert!(

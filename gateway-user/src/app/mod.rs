@@ -37,7 +37,11 @@ pub fn doctor(settings: &Settings, interface: Option<&str>, json: bool) -> anyho
     } else {
         let mut text = String::new();
         for check in &checks {
-            let mark = if check.ok { "ok  " } else { "FAIL" };
+            let mark = match check.level {
+                kernel::Level::Ok => "ok  ",
+                kernel::Level::Note => "note",
+                kernel::Level::Fail => "FAIL",
+            };
             text.push_str(&format!("{mark}  {:<28} {}\n", check.check, check.detail));
             if let Some(cure) = &check.cure {
                 text.push_str(&format!("      cure: {cure}\n"));

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Config,
     attach::{self, Attachment},
+    capabilities,
     counters::Fresh,
     interface::Target,
     load::{Program, refuse_foreign, refuse_map, refuse_native},
@@ -103,7 +104,12 @@ impl Kernel {
     /// No object, no BPF file system, or another daemon.
     pub(crate) fn open(config: &Config) -> Result<Self, Refusal> {
         let object = Object::open(config.object.as_deref())?;
-        Self::with(Pins::open(&config.pin_dir)?, Some(object))
+        // Who may not load programs may seldom make pins, and then the pins are not what is missing.
+        let needs = |refusal: Refusal| match capabilities::missing() {
+            Some(missing) if refusal.code == "pin_dir" => missing,
+            _ => refusal,
+        };
+        Self::with(Pins::open(&config.pin_dir).map_err(needs)?, Some(object))
     }
 
     /// The same for a daemon that only wants to take away what is there.

@@ -11,6 +11,7 @@ use aya::{
 
 use super::{
     capabilities,
+    doctor::single_buffer_mtu,
     interface::Target,
     object::{MAPS, Object},
     pin::Pins,
@@ -19,12 +20,12 @@ use super::{
 use crate::base::Refusal;
 
 /// The entry point for drivers that hand over packets in several buffers (5.18), tried first.
-const WITH_FRAGS: &str = "gateway_frags";
+pub(crate) const WITH_FRAGS: &str = "gateway_frags";
 /// The entry point for every kernel.
-const PLAIN: &str = "gateway";
+pub(crate) const PLAIN: &str = "gateway";
 
 /// The entry point of the second tier.
-const CLASSIFIER: &str = "gateway_tc";
+pub(crate) const CLASSIFIER: &str = "gateway_tc";
 /// Length of the Ethernet header, which precedes the network header in a socket buffer of most devices.
 const ETHERNET_HEADER: u32 = 14;
 
@@ -106,6 +107,20 @@ impl Program {
 /// A map cannot be made, or the object does not fit this loader.
 pub(crate) fn ebpf(object: &Object, pins: &Pins, ifindex: u32) -> Result<Ebpf, Refusal> {
     instance(object, pins, ifindex, ETHERNET_HEADER)
+}
+
+/// Whether the kernel takes an entry point. Nothing of it stays, and no table is pinned.
+///
+/// # Errors
+/// It does not.
+pub(crate) fn trial(object: &Object, entry: &str) -> Result<(), Refusal> {
+    let mut ebpf = EbpfLoader::new().load(&object.bytes).map_err(|error| refuse_object(&error))?;
+    let loaded = if entry == CLASSIFIER {
+        classifier(&mut ebpf, entry).and_then(SchedClassifier::load)
+    } else {
+        xdp(&mut ebpf, entry).and_then(Xdp::load)
+    };
+    loaded.map_err(|error| refuse_program(&error))
 }
 
 fn instance(object: &Object, pins: &Pins, ifindex: u32, header: u32) -> Result<Ebpf, Refusal> {
@@ -281,19 +296,6 @@ pub(crate) fn refuse_foreign(target: &Target, id: u32) -> Refusal {
         "stop what owns it, or take it off with `ip link set dev {} xdp off`; it is never replaced",
         target.device
     ))
-}
-
-/// Largest MTU with one buffer per packet, by driver (ebpf-docs and the drivers' sources).
-pub(crate) fn single_buffer_mtu(driver: &str) -> u32 {
-    match driver {
-        "gve" => 2032,
-        "i40e" | "ice" => 3046,
-        "ixgbe" | "ixgbevf" => 3050,
-        "ena" | "mlx5_core" => 3498,
-        "virtio_net" => 3506,
-        "veth" => 3520,
-        _ => 1500,
-    }
 }
 
 /// An error with its causes, in one line.

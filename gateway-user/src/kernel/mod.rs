@@ -17,6 +17,7 @@ mod bpf_link;
 mod capabilities;
 mod counters;
 mod detach;
+mod doctor;
 mod ethtool;
 mod events;
 mod explain;
@@ -35,8 +36,8 @@ mod tier;
 use std::path::{Path, PathBuf};
 
 pub use addresses::{Addresses, release};
-pub use capabilities::{Check, probe};
 pub use detach::{Detached, detach};
+pub use doctor::{Check, Level, probe};
 pub use filter::Filter;
 pub use mode::{FilterMode, InvalidMode};
 pub use pin::{DEFAULT_ROOT, default_directory};

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use caps::{CapSet, Capability};
+use caps::Capability;
 use nix::fcntl::{Flock, FlockArg};
 
 use self::{
@@ -312,7 +312,7 @@ fn keeps_marks() -> bool {
 }
 
 fn may_change() -> bool {
-    caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)
+    capabilities::has(Capability::CAP_NET_ADMIN)
 }
 
 // === refusals ===
