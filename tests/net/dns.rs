@@ -580,6 +580,28 @@ fn a_port_in_use_is_named() {
     assert!(ended.stderr.contains("198.51.100.1:53"), "{}", ended.framed());
 }
 
+/// An interface that goes and comes back is answered at again, also under another number.
+#[test]
+fn a_network_whose_interface_comes_back_is_answered_again() {
+    let site = Site::new();
+    let answer = [format!("CNAME {FIRST_ENDPOINT}."), format!("A {FIRST}")];
+    site.first(PRIVATE, "A").is(&answer.each_ref().map(String::as_str));
+    site.net.gateway.ip(&["link", "del", "lan0"]);
+    let state = |wanted: &str| {
+        let status = site.cli(&["status"]);
+        let sockets = status["dns"].as_array().expect("sockets").clone();
+        sockets.iter().any(|socket| socket["view"] == "vpc:s1" && socket["state"] == wanted).then_some(())
+    };
+    wait::until("the loss to be noticed", Duration::from_secs(10), || state("failed"));
+    site.second(PRIVATE, "A").is(&[&format!("CNAME {SECOND_ENDPOINT}."), &format!("A {SECOND}")]);
+    site.net.restore_lan();
+    wait::until("the return to be noticed", Duration::from_secs(10), || state("answering"));
+    wait::until("an answer", Duration::from_secs(10), || {
+        (run_dig(&site.net.office, FIRST, &[PRIVATE, "A"]).code == Some(0)).then_some(())
+    });
+    site.first(PRIVATE, "A").is(&answer.each_ref().map(String::as_str));
+}
+
 /// A network that takes another's place in one change takes over its port.
 #[test]
 fn a_place_that_changes_hands_is_answered_by_its_new_owner() {

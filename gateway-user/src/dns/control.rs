@@ -54,7 +54,7 @@ pub struct Dns {
     reserved: BTreeMap<Key, Pair>,
     /// Places that could not be bound and are tried again, with what stands in the way.
     waiting: BTreeMap<Key, String>,
-    next: u64,
+    next: u32,
     /// The addresses of the interfaces that the plan names.
     addresses: BTreeMap<String, Vec<IpAddr>>,
     staged: Option<Staged>,
@@ -62,7 +62,7 @@ pub struct Dns {
 
 /// A pair of sockets that the server's thread has.
 struct Held {
-    id: u64,
+    id: u32,
     vpc: Option<Name>,
     /// Number of the interface: a new interface of the old name is another one.
     device: u32,
@@ -197,8 +197,10 @@ impl Dns {
             Refusal::new("bind_failed", format!("names for {view}: {key}: listen: {error}"))
                 .field("address", key.address)
         })?;
-        self.next += 1;
+        self.next = self.next.wrapping_add(1).max(1);
         let desk = Desk {
+            // A private network has one pair of sockets; outsiders may ask at several.
+            number: vpc.as_ref().map_or(0, |_| self.next),
             slot: Arc::clone(self.slots.entry(vpc.clone()).or_default()),
             traffic: self.traffic.view(&view),
             view: view.into(),

@@ -1,6 +1,6 @@
 //! Pure: response-rate limiting, so that nobody can use us to flood somebody else with answers to forged queries.
 //!
-//! A network of askers (/24, /56) has a token bucket. Of the queries over its rate every second one gets a short
+//! A network of askers (/24, /56) has a token bucket in each view: private networks may use the same addresses. Of the queries over its rate every second one gets a short
 //! truncated answer, which a real asker repeats over TCP, and the others silence. The table has a fixed size: a network
 //! that finds its places taken takes that of the one with the most tokens left, which loses least by starting anew.
 
@@ -26,7 +26,7 @@ pub(super) enum Pass {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
-    /// 0: free. The network's bits behind the family's number.
+    /// 0: free. The network's bits behind the family's and the view's numbers.
     network: u128,
     tokens: u64,
     /// Milliseconds.
@@ -51,11 +51,11 @@ impl<S: BuildHasher> Limit<S> {
         Self { rate: u64::from(rate), buckets, hasher }
     }
 
-    /// Takes a token of the asker's network. `now` is the time since some fixed moment.
-    pub(super) fn take(&mut self, asker: IpAddr, now: Duration) -> Pass {
+    /// Takes a token of the asker's network in a view. `now` is the time since some fixed moment.
+    pub(super) fn take(&mut self, view: u32, asker: IpAddr, now: Duration) -> Pass {
         let full = self.rate * BURST * TOKEN;
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let network = network(asker);
+        let network = (u128::from(view) << 72) | network(asker);
         let Some(bucket) = self.place(network, now) else { return Pass::Answer };
         if bucket.network != network {
             *bucket = Bucket { network, tokens: full, last: now, slip: false };
@@ -115,22 +115,27 @@ mod tests {
         let now = Duration::from_secs(100);
         for count in 0..10 * BURST {
             // All of the /24 and all of the /56 share.
-            assert_eq!(limit.take(ip(&format!("192.0.2.{count}")), now), Pass::Answer, "{count}");
-            assert_eq!(limit.take(ip(&format!("2001:db8:0:{count:x}::1")), now), Pass::Answer, "{count}");
+            assert_eq!(limit.take(0, ip(&format!("192.0.2.{count}")), now), Pass::Answer, "{count}");
+            assert_eq!(limit.take(0, ip(&format!("2001:db8:0:{count:x}::1")), now), Pass::Answer, "{count}");
         }
         for asker in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.9"] {
-            let passes: Vec<_> = (0..4).map(|_| limit.take(ip(asker), now)).collect();
+            let passes: Vec<_> = (0..4).map(|_| limit.take(0, ip(asker), now)).collect();
             assert_eq!(passes, [Pass::Slip, Pass::Drop, Pass::Slip, Pass::Drop], "{asker}");
         }
-        assert_eq!(limit.take(ip("192.0.3.1"), now), Pass::Answer, "another /24");
-        assert_eq!(limit.take(ip("2001:db8:0:100::1"), now), Pass::Answer, "another /56");
+        assert_eq!(limit.take(0, ip("192.0.3.1"), now), Pass::Answer, "another /24");
+        assert_eq!(limit.take(0, ip("2001:db8:0:100::1"), now), Pass::Answer, "another /56");
+        assert_eq!(
+            limit.take(1, ip("192.0.2.1"), now),
+            Pass::Answer,
+            "the same addresses in another network"
+        );
     }
 
     #[test]
     fn tokens_come_back_with_time_and_not_beyond_the_burst() {
         let mut limit = limit(2);
         let mut answered = |at: Duration, tries: usize| {
-            (0..tries).filter(|_| limit.take(ip("192.0.2.1"), at) == Pass::Answer).count()
+            (0..tries).filter(|_| limit.take(0, ip("192.0.2.1"), at) == Pass::Answer).count()
         };
         assert_eq!(answered(Duration::from_secs(1), 100), 4);
         assert_eq!(answered(Duration::from_millis(1499), 100), 0);
@@ -143,20 +148,20 @@ mod tests {
     #[test]
     fn no_limit_lets_all_pass_and_a_flood_of_networks_does_not_grow_the_table() {
         let mut open = limit(0);
-        assert!((0..1000).all(|_| open.take(ip("192.0.2.1"), Duration::ZERO) == Pass::Answer));
+        assert!((0..1000).all(|_| open.take(0, ip("192.0.2.1"), Duration::ZERO) == Pass::Answer));
         let mut limit = limit(5);
         for number in 0..200_000_u32 {
             let asker = IpAddr::from((number << 8).to_be_bytes());
-            assert_eq!(limit.take(asker, Duration::from_secs(1)), Pass::Answer);
+            assert_eq!(limit.take(0, asker, Duration::from_secs(1)), Pass::Answer);
         }
         assert_eq!(limit.buckets.len(), NETWORKS);
         // Whoever is over the rate stays so while others come: a bucket with tokens gives way first.
         let mut limit = self::limit(5);
         let greedy = ip("198.51.100.1");
-        while limit.take(greedy, Duration::from_secs(1)) == Pass::Answer {}
+        while limit.take(0, greedy, Duration::from_secs(1)) == Pass::Answer {}
         for number in 0..200_000_u32 {
-            limit.take(IpAddr::from((number << 8).to_be_bytes()), Duration::from_secs(1));
+            limit.take(0, IpAddr::from((number << 8).to_be_bytes()), Duration::from_secs(1));
         }
-        assert_ne!(limit.take(greedy, Duration::from_secs(1)), Pass::Answer);
+        assert_ne!(limit.take(0, greedy, Duration::from_secs(1)), Pass::Answer);
     }
 }

@@ -4,7 +4,7 @@
 //! from the proxy's workers beyond that one thread.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashMap,
     hash::RandomState,
     io,
@@ -34,7 +34,7 @@ use crate::{base::clock, observe::dns::ViewTraffic};
 
 /// Largest query that is read. Real ones have at most 300 bytes and a few options.
 const LARGEST_QUERY: usize = 4096;
-/// Connections at a time, of all askers and of one.
+/// Connections at a time to one view, of all askers and of one.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_OF_ONE: usize = 16;
 /// How long a connection may say nothing, and how long it may take over one message.
@@ -47,6 +47,8 @@ pub(super) type IsDead = Arc<dyn Fn(&str, IpAddr) -> bool + Send + Sync>;
 /// What a pair of sockets answers from and counts to.
 #[derive(Clone)]
 pub(super) struct Desk {
+    /// Of the view: what one view's askers use up is not missing in another.
+    pub(super) number: u32,
     pub(super) slot: Slot,
     pub(super) traffic: Arc<ViewTraffic>,
     /// For the log.
@@ -56,11 +58,11 @@ pub(super) struct Desk {
 /// What the control thread asks of the server's.
 pub(super) enum Command {
     Open {
-        id: u64,
+        id: u32,
         pair: Pair,
         desk: Desk,
     },
-    Close(u64),
+    Close(u32),
     /// Says that everything before it is done.
     Sync(mpsc::Sender<()>),
     Stop,
@@ -70,9 +72,8 @@ struct Server {
     limit: RefCell<Limit<RandomState>>,
     started: Instant,
     dead: IsDead,
-    /// Open connections by asker.
-    connections: RefCell<HashMap<IpAddr, usize>>,
-    count: Cell<usize>,
+    /// Open connections by view, and by asker.
+    connections: RefCell<HashMap<u32, HashMap<IpAddr, usize>>>,
 }
 
 /// Runs on the calling thread until it is told to stop.
@@ -89,14 +90,13 @@ pub(super) fn run(rate: u32, dead: IsDead, commands: UnboundedReceiver<Command>)
         started: clock::now(),
         dead,
         connections: RefCell::default(),
-        count: Cell::new(0),
     });
     LocalSet::new().block_on(&runtime, obey(server, commands));
     Ok(())
 }
 
 async fn obey(server: Rc<Server>, mut commands: UnboundedReceiver<Command>) {
-    let mut open: HashMap<u64, [JoinHandle<()>; 2]> = HashMap::new();
+    let mut open: HashMap<u32, [JoinHandle<()>; 2]> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open { id, pair, desk } => match sockets(pair) {
@@ -144,7 +144,7 @@ async fn datagrams(server: Rc<Server>, socket: UdpSocket, desk: Desk) {
         };
         let query = buffer.get(..length).unwrap_or_default();
         let now = clock::now().saturating_duration_since(server.started);
-        let pass = server.limit.borrow_mut().take(asker.ip(), now);
+        let pass = server.limit.borrow_mut().take(desk.number, asker.ip(), now);
         let answer = match pass {
             Pass::Answer => server.answer(query, asker, &desk, Transport::Udp),
             Pass::Slip | Pass::Drop => {
@@ -168,7 +168,7 @@ async fn connections(server: Rc<Server>, listener: TcpListener, desk: Desk) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, asker)) => {
-                    if let Some(place) = Place::take(&server, asker.ip()) {
+                    if let Some(place) = Place::take(&server, desk.number, asker.ip()) {
                         tasks.spawn_local(connection(Rc::clone(&server), stream, asker, desk.clone(), place));
                     }
                 }
@@ -205,32 +205,36 @@ async fn connection(server: Rc<Server>, mut stream: TcpStream, asker: SocketAddr
 /// A connection's place among those that are allowed; given back when it ends.
 struct Place {
     server: Rc<Server>,
+    view: u32,
     asker: IpAddr,
 }
 
 impl Place {
-    fn take(server: &Rc<Server>, asker: IpAddr) -> Option<Self> {
+    fn take(server: &Rc<Server>, view: u32, asker: IpAddr) -> Option<Self> {
         let mut connections = server.connections.borrow_mut();
+        let connections = connections.entry(view).or_default();
         let own = connections.get(&asker).copied().unwrap_or_default();
-        if server.count.get() >= CONNECTIONS || own >= CONNECTIONS_OF_ONE {
+        if connections.values().sum::<usize>() >= CONNECTIONS || own >= CONNECTIONS_OF_ONE {
             return None;
         }
         connections.insert(asker, own + 1);
-        server.count.set(server.count.get() + 1);
-        Some(Self { server: Rc::clone(server), asker })
+        Some(Self { server: Rc::clone(server), view, asker })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut connections = self.server.connections.borrow_mut();
+        let mut all = self.server.connections.borrow_mut();
+        let Some(connections) = all.get_mut(&self.view) else { return };
         if let Some(own) = connections.get_mut(&self.asker) {
             *own -= 1;
             if *own == 0 {
                 connections.remove(&self.asker);
             }
         }
-        self.server.count.set(self.server.count.get().saturating_sub(1));
+        if connections.is_empty() {
+            all.remove(&self.view);
+        }
     }
 }
 
