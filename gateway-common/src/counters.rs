@@ -4,8 +4,10 @@
 pub const MAX_LISTENERS: u32 = 512;
 /// Reason slots per listener.
 pub const REASONS: usize = 32;
-/// Entry positions per listener: 15 allowed ones, as many draining, and two to spare.
+/// Entry positions per listener: 15 allowed ones, as many draining, one to spare, and [`LARGE_LIST`].
 pub const ENTRY_COUNTERS: u32 = 32;
+/// Entry position of a listener's large list: one counter for the whole list.
+pub const LARGE_LIST: u8 = 31;
 
 /// Length of the per-CPU array of verdict counters.
 pub const VERDICT_COUNTERS: u32 = MAX_LISTENERS * REASONS as u32;

@@ -7,8 +7,9 @@
 //! stay in registers.
 
 use crate::{
-    counters::counted_at,
+    counters::{LARGE_LIST, counted_at},
     family::Comparable,
+    list::{LISTED, Listed, NOT_LISTED},
     packet::{Family, Kind, MAX_TAGS, Packet, halves},
     reason::Reason,
     table::{
@@ -17,12 +18,20 @@ use crate::{
     },
 };
 
-/// The tables of one generation.
-pub trait Tables {
-    /// The word of a TCP port; `None` when there is no port table, and so no policy at all.
-    fn port(&self, port: u16) -> Option<u32>;
+/// Slots by their numbers, which no two generations share.
+pub trait Slots {
     /// A slot by its number; `None` only when the tables are incomplete.
     fn slot(&self, number: u32) -> Option<&Slot>;
+    /// What the large list of this number ([`Slot::list4`]) says about a source in host order.
+    fn listed4(&self, list: u32, source: u32) -> Listed;
+    /// The same for IPv6 ([`Slot::list6`]).
+    fn listed6(&self, list: u32, source: [u64; 2]) -> Listed;
+}
+
+/// The tables of one generation.
+pub trait Tables: Slots {
+    /// The word of a TCP port; `None` when there is no port table, and so no policy at all.
+    fn port(&self, port: u16) -> Option<u32>;
     /// The slot number of an endpoint.
     fn endpoint(&self, key: &EndpointKey) -> Option<u32>;
     /// The low 32 bits of the generation, as they stand in the keys of the endpoint table.
@@ -167,8 +176,8 @@ pub trait Outcome {
 /// that reads of the frame no more than it must. `word` is the port's; source and flags are asked for when the listener
 /// is found.
 #[inline(always)]
-pub fn decide_segment<T: Tables, A: Comparable, O: Outcome>(
-    tables: &T,
+pub fn decide_segment<T: Slots, A: Comparable, O: Outcome>(
+    slots: &T,
     interface: u32,
     word: u32,
     destination: A,
@@ -179,14 +188,14 @@ pub fn decide_segment<T: Tables, A: Comparable, O: Outcome>(
     if word == HASHED {
         return outcome.general();
     }
-    let found = follow(tables, interface, 0, destination, word);
+    let found = follow(slots, interface, 0, destination, word);
     let verdict = match found.here {
         Some(slot) => {
             let source = source();
             if !source.is_near(slot) {
                 return outcome.refused(slot);
             }
-            judge_near(slot, source, syn)
+            judge_near(slots, slot, source, syn)
         }
         None => found.verdict(Kind::Tcp),
     };
@@ -219,8 +228,8 @@ fn decide_for<T: Tables, A: Comparable>(
         return Verdict::new(Reason::VlanDepth, slot.listener);
     }
     match packet.kind {
-        Kind::Tcp => judge_segment(slot, source, || packet.syn),
-        Kind::Echo => judge_echo(slot, source),
+        Kind::Tcp => judge_segment(tables, slot, source, || packet.syn),
+        Kind::Echo => judge_echo(tables, slot, source),
         Kind::Truncated => Verdict::new(Reason::Truncated, slot.listener),
         Kind::ExtChain => Verdict::new(Reason::ExtChain, slot.listener),
         Kind::TcpFragment | Kind::LaterFragment | Kind::VlanDepth | Kind::Other => {
@@ -232,8 +241,8 @@ fn decide_for<T: Tables, A: Comparable>(
 /// Compares the slots of a port's chain in line. The chain is ordered: exact addresses before wildcards, endpoints
 /// with a VLAN before those without, so the first match is the most specific one.
 #[inline(always)]
-fn follow<T: Tables, A: Comparable>(
-    tables: &T,
+fn follow<T: Slots, A: Comparable>(
+    slots: &T,
     interface: u32,
     vlan: u16,
     destination: A,
@@ -242,7 +251,7 @@ fn follow<T: Tables, A: Comparable>(
     let mut number = head;
     let mut elsewhere = NOBODY;
     for _ in 0..CHAIN_MAX {
-        let Some(slot) = tables.slot(number) else { return Found::elsewhere(MISSING) };
+        let Some(slot) = slots.slot(number) else { return Found::elsewhere(MISSING) };
         if destination.is_at(slot) {
             if slot.place == place(interface, 0) || vlan != 0 && slot.place == place(interface, vlan) {
                 return Found::here(Some(slot));
@@ -298,18 +307,38 @@ fn marker<'t, T: Tables>(tables: &'t T, packet: &Packet, port: u16) -> Found<'t>
 
 /// A TCP segment to an endpoint of a listener.
 #[inline(always)]
-fn judge_segment<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool) -> Verdict {
-    if source.is_near(slot) { judge_near(slot, source, syn) } else { Verdict::refused(slot) }
+fn judge_segment<S: Slots, A: Comparable>(
+    slots: &S,
+    slot: &Slot,
+    source: A,
+    syn: impl FnOnce() -> bool,
+) -> Verdict {
+    if source.is_near(slot) { judge_near(slots, slot, source, syn) } else { Verdict::refused(slot) }
 }
 
 /// A TCP segment from a source in whose bucket an entry lies.
 #[inline(always)]
-fn judge_near<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool) -> Verdict {
+fn judge_near<S: Slots, A: Comparable>(
+    slots: &S,
+    slot: &Slot,
+    source: A,
+    syn: impl FnOnce() -> bool,
+) -> Verdict {
     if slot.flags & (SLOT_SILENT | SLOT_OPEN) != SLOT_OPEN {
         let silent = slot.flags & SLOT_SILENT != 0;
         return Verdict::new(if silent { Reason::Silent } else { Reason::Closed }, slot.listener);
     }
     let id = source.entry(slot);
+    // `NO_ENTRY` has the bit, too: whoever no entry allows may be on the large list, and then no entry drains him.
+    if id & ENTRY_DRAINING != 0 && A::list(slot) != 0 {
+        match source.listed(slots, A::list(slot)) {
+            NOT_LISTED => {}
+            LISTED => {
+                return Verdict { reason: Reason::Allowed, listener: slot.listener, entry: LARGE_LIST };
+            }
+            _ => return Verdict::new(Reason::ListMissing, slot.listener),
+        }
+    }
     if id == Verdict::NO_ENTRY {
         return missed(slot);
     }
@@ -325,7 +354,7 @@ fn judge_near<A: Comparable>(slot: &Slot, source: A, syn: impl FnOnce() -> bool)
 
 /// An echo request to a listener's address. It is answered whether the listener is open or not.
 #[inline(always)]
-fn judge_echo<A: Comparable>(slot: &Slot, source: A) -> Verdict {
+fn judge_echo<S: Slots, A: Comparable>(slots: &S, slot: &Slot, source: A) -> Verdict {
     if slot.flags & SLOT_SILENT != 0 {
         return Verdict::new(Reason::Silent, slot.listener);
     }
@@ -335,9 +364,13 @@ fn judge_echo<A: Comparable>(slot: &Slot, source: A) -> Verdict {
     let id = source.entry(slot);
     // A draining entry keeps its flows, and an echo request belongs to none. `NO_ENTRY` has that bit, too.
     if id & ENTRY_DRAINING == 0 {
-        Verdict { reason: Reason::Echo, listener: slot.listener, entry: id }
-    } else {
-        missed(slot)
+        return Verdict { reason: Reason::Echo, listener: slot.listener, entry: id };
+    }
+    let listed = if A::list(slot) == 0 { NOT_LISTED } else { source.listed(slots, A::list(slot)) };
+    match listed {
+        NOT_LISTED => missed(slot),
+        LISTED => Verdict { reason: Reason::Echo, listener: slot.listener, entry: LARGE_LIST },
+        _ => Verdict::new(Reason::ListMissing, slot.listener),
     }
 }
 

@@ -1,7 +1,8 @@
 //! How the addresses of each family compare with what a slot holds.
 
 use crate::{
-    decide::Verdict,
+    decide::{Slots, Verdict},
+    list::Listed,
     table::{SLOT_ENTRIES, SLOT_INLINE, Slot},
 };
 
@@ -13,6 +14,10 @@ pub trait Comparable: Copy {
     fn is_exact(slot: &Slot) -> bool;
     /// Whether an entry lies in this source's bucket.
     fn is_near(self, slot: &Slot) -> bool;
+    /// The number of the slot's large list of this family, 0 for none.
+    fn list(slot: &Slot) -> u32;
+    /// What that list says about this source.
+    fn listed<S: Slots>(self, slots: &S, list: u32) -> Listed;
     /// The id of the first entry that holds this address, or [`Verdict::NO_ENTRY`]. Entries are ordered, so the first
     /// is the one that counts.
     fn entry(self, slot: &Slot) -> u8;
@@ -42,6 +47,16 @@ impl Comparable for u32 {
     #[inline(always)]
     fn is_near(self, slot: &Slot) -> bool {
         has(&slot.buckets4, u64::from(self.to_be() >> (slot.shift4 & 31)))
+    }
+
+    #[inline(always)]
+    fn list(slot: &Slot) -> u32 {
+        slot.list4
+    }
+
+    #[inline(always)]
+    fn listed<S: Slots>(self, slots: &S, list: u32) -> Listed {
+        slots.listed4(list, u32::from_be(self))
     }
 
     #[inline(always)]
@@ -82,6 +97,16 @@ impl Comparable for [u64; 2] {
     #[inline(always)]
     fn is_near(self, slot: &Slot) -> bool {
         has(&slot.buckets6, self[0].to_be() >> (slot.shift6 & 63))
+    }
+
+    #[inline(always)]
+    fn list(slot: &Slot) -> u32 {
+        slot.list6
+    }
+
+    #[inline(always)]
+    fn listed<S: Slots>(self, slots: &S, list: u32) -> Listed {
+        slots.listed6(list, [u64::from_be(self[0]), u64::from_be(self[1])])
     }
 
     #[inline(always)]

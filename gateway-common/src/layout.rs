@@ -3,9 +3,10 @@
 use core::mem::offset_of;
 
 use crate::{
-    counters::{Counter, ENTRY_COUNTERS, MAX_LISTENERS, REASONS, SAMPLE_FLOOD},
+    counters::{Counter, ENTRY_COUNTERS, LARGE_LIST, MAX_LISTENERS, REASONS, SAMPLE_FLOOD},
     defence::{BANS, BUDGETED_SOURCES, Ban, Budget, Source},
     event::DropEvent,
+    list::{LISTS, SIZES},
     reason::Reason,
     table::{
         BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, Entry4, Entry6, HASHED, PORT_BANK,
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// Counts changes of meaning that leave every size, offset and constant as it was.
-const MEANING: u64 = 2;
+const MEANING: u64 = 3;
 
 /// The layout of every type and constant that the daemon and a loaded program must agree on. Maps are pinned under it
 /// and shared only between programs of the same layout.
@@ -77,6 +78,12 @@ pub const LAYOUT_HASH: u64 = hash(&[
     BANS as u64,
     BUDGETED_SOURCES as u64,
     ENTRY_DRAINING as u64,
+    LARGE_LIST as u64,
+    LISTS as u64,
+    SIZES[0] as u64,
+    SIZES[1] as u64,
+    SIZES[2] as u64,
+    SIZES[3] as u64,
 ]);
 
 /// FNV-1a over the bytes of `words`.

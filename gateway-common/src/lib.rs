@@ -7,10 +7,16 @@
 //! Rules for every type that lives in a map: `#[repr(C)]`, no padding, no `bool`, no Rust `enum`, no `Option`; values
 //! taken from a packet are kept as they came off the wire (network byte order), so no comparison ever swaps bytes.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+#[cfg(feature = "user")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod branch;
+#[cfg(feature = "user")]
+pub mod build;
 pub mod counters;
 pub mod decide;
 pub mod defence;
@@ -18,6 +24,7 @@ pub mod event;
 pub mod explain;
 pub mod family;
 pub mod layout;
+pub mod list;
 pub mod packet;
 pub mod parse;
 pub mod reason;

@@ -74,6 +74,8 @@ reasons! {
     SynBudget = 15, "syn_budget", Drop;
     /// An allowed source that is banned.
     Banned = 16, "banned", Drop;
+    /// The listener's large list is not there; the source might be on it or not, so the packet is dropped.
+    ListMissing = 17, "list_missing", Drop;
 }
 
 #[cfg(test)]

@@ -32,8 +32,15 @@ pub const SLOT_INLINE: usize = 15;
 /// an upgrade: its tables cannot be shared, and the same daemon can fill them.
 pub const ENDPOINT_ROWS: u32 = if cfg!(feature = "layout-b") { 32 * 1024 } else { 16 * 1024 };
 
-/// Port table: one word per port, then [`PORT_GENERATION`] and [`PORT_BANK`].
+/// Port table: one word per port, at the index that the port is in network byte order ([`port_index`]), then [`PORT_GENERATION`] and [`PORT_BANK`].
 pub const PORT_WORDS: u32 = 65536 + 4;
+/// Index of a port's word.
+#[inline(always)]
+#[must_use]
+pub const fn port_index(port: u16) -> u32 {
+    port.to_be() as u32
+}
+
 /// Index of the generation number (its low 32 bits) in a port table.
 pub const PORT_GENERATION: u32 = 65536;
 /// Index of the slot bank (0 or 1) that a port table refers to.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use gateway_common::{
     counters::verdict_index,
-    decide::{Outcome, Tables, Verdict, decide, decide_segment},
+    decide::{Outcome, Slots, Tables, Verdict, decide, decide_segment},
+    list::NO_LIST,
     packet::{Family, Kind, Packet},
     reason::Reason,
     table::{
@@ -32,13 +33,24 @@ struct Written {
     endpoints: BTreeMap<EndpointKey, u32>,
 }
 
+impl Slots for Written {
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(number as usize)
+    }
+
+    fn listed4(&self, list: u32, source: u32) -> u32 {
+        // List 1 has 192.0.2.0/24, and any other is missing.
+        if list == 1 { u32::from(source >> 8 == 0xc0_0002) } else { NO_LIST }
+    }
+
+    fn listed6(&self, _list: u32, _source: [u64; 2]) -> u32 {
+        NO_LIST
+    }
+}
+
 impl Tables for Written {
     fn port(&self, port: u16) -> Option<u32> {
         Some(self.ports.as_ref()?.get(&port).copied().unwrap_or(0))
-    }
-
-    fn slot(&self, number: u32) -> Option<&Slot> {
-        self.slots.get(number as usize)
     }
 
     fn endpoint(&self, key: &EndpointKey) -> Option<u32> {
@@ -167,6 +179,27 @@ fn state_comes_before_the_list() {
         let tables = chain(&[Slot { flags, ..slot() }]);
         assert_eq!(verdict(&tables, &packet(LISTED, Kind::Tcp)), (reason, 3, None), "{flags:#x}");
     }
+}
+
+#[test]
+fn a_large_list_allows_what_no_entry_does_and_its_absence_drops() {
+    fn list(number: u32) -> Written {
+        let mut bare = slot();
+        bare.entries4[0] = Entry4::NONE;
+        bare.list4 = number;
+        chain(&[bare])
+    }
+    assert_eq!(verdict(&list(0), &packet(LISTED, Kind::Tcp)), (Reason::NotAllowed, 3, None));
+    assert_eq!(verdict(&list(1), &packet(LISTED, Kind::Tcp)), (Reason::Allowed, 3, Some(31)));
+    assert_eq!(verdict(&list(1), &packet(STRANGER, Kind::Tcp)), (Reason::NotAllowed, 3, None));
+    assert_eq!(verdict(&list(2), &packet(LISTED, Kind::Tcp)), (Reason::ListMissing, 3, None));
+    // An entry goes first, but a draining one last.
+    let mut both = slot();
+    both.list4 = 1;
+    assert_eq!(verdict(&chain(&[both]), &packet(LISTED, Kind::Tcp)).2, Some(11));
+    let mut draining = both;
+    draining.ids4[0] |= ENTRY_DRAINING;
+    assert_eq!(verdict(&chain(&[draining]), &packet(LISTED, Kind::Tcp)), (Reason::Allowed, 3, Some(31)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod program {
     use aya_ebpf::{
         Global,
         bindings::xdp_action,
-        btf_maps::{Array, PerCpuArray},
+        btf_maps::{Array, PerCpuArray, ProgramArray},
         helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect},
         macros::{btf_map, xdp},
         programs::XdpContext,
@@ -17,6 +17,46 @@ mod program {
 
     #[btf_map]
     static COUNTERS: PerCpuArray<[u64; 2], 16> = PerCpuArray::new();
+
+    /// The program that `random4` and `random6` go on with.
+    #[btf_map]
+    static NEXT: ProgramArray<1> = ProgramArray::new();
+
+    /// Gives an IPv4 frame a random source, and goes on with another program.
+    #[xdp]
+    pub(crate) fn random4(context: XdpContext) -> u32 {
+        let start = context.data();
+        if start + 54 > context.data_end() {
+            return xdp_action::XDP_ABORTED;
+        }
+        // SAFETY: the helper has no preconditions; the bytes are inside the frame, and every field is 2-byte aligned.
+        unsafe {
+            let address = bpf_get_prandom_u32();
+            *((start + 26) as *mut u16) = address as u16;
+            *((start + 28) as *mut u16) = (address >> 16) as u16;
+            let _ = NEXT.tail_call(&context, 0);
+        }
+        xdp_action::XDP_ABORTED
+    }
+
+    /// The same for IPv6: a source in 2000::/3 whose first half is random.
+    #[xdp]
+    pub(crate) fn random6(context: XdpContext) -> u32 {
+        let start = context.data();
+        if start + 74 > context.data_end() {
+            return xdp_action::XDP_ABORTED;
+        }
+        // SAFETY: as above.
+        unsafe {
+            let (first, second) = (bpf_get_prandom_u32(), bpf_get_prandom_u32());
+            *((start + 22) as *mut u16) = (first as u16) & 0xff1f | 0x20;
+            *((start + 24) as *mut u16) = (first >> 16) as u16;
+            *((start + 26) as *mut u16) = second as u16;
+            *((start + 28) as *mut u16) = (second >> 16) as u16;
+            let _ = NEXT.tail_call(&context, 0);
+        }
+        xdp_action::XDP_ABORTED
+    }
 
     /// Where the packet source sends its frames.
     #[unsafe(no_mangle)]

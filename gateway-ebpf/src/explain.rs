@@ -7,14 +7,14 @@ use gateway_common::{
 };
 
 use crate::{
-    filter,
+    filter::{self, Way},
     frame::{Frame, Linear},
 };
 
 /// The verdict about a frame as the number that the entry point returns.
 #[inline(always)]
 pub(crate) fn answer(frame: &Linear) -> u32 {
-    explain::answer(filter::judge_usual(frame, Explain(frame)))
+    explain::answer(filter::enter(frame, Explain(frame)))
 }
 
 /// Takes the verdict as it is.
@@ -31,6 +31,30 @@ impl Outcome for Explain<'_> {
     #[inline(always)]
     fn judged(self, verdict: Verdict) -> Verdict {
         verdict
+    }
+
+    #[inline(always)]
+    fn general(self) -> Verdict {
+        self.0.judge()
+    }
+}
+
+impl Way for Explain<'_> {
+    type Done = Verdict;
+
+    #[inline(always)]
+    fn pass(self) -> Verdict {
+        Verdict::NOT_LISTENER
+    }
+
+    #[inline(always)]
+    fn segment4(self, word: u32) -> Verdict {
+        filter::segment4(self.0, word, self)
+    }
+
+    #[inline(always)]
+    fn segment6(self, word: u32) -> Verdict {
+        filter::segment6(self.0, word, self)
     }
 
     #[inline(always)]

@@ -1,34 +1,44 @@
 //! The decision over the maps: the short way for what most packets are, the general way for the rest.
 //!
 //! Both ways are `gateway_common::decide`; they differ in how they read the frame. The general way classifies it whole
-//! ([`Packet`](gateway_common::packet::Packet) has a dozen fields, more than a BPF program has registers) and is out of
-//! line. The short way knows one shape, an untagged frame with TCP right behind a plain IP header, checks its bounds
-//! once, and reads a field when it is asked for. The suite `kernel` holds both to the same verdicts.
+//! ([`Packet`](gateway_common::packet::Packet) has a dozen fields, more than a BPF program has registers). The short way
+//! knows one shape, an untagged frame with TCP right behind a plain IP header, checks its bounds once, and reads a field
+//! when it is asked for. The suite `kernel` holds both to the same verdicts.
+//!
+//! Only what every packet of the host needs is in the entry point ([`enter`]): so it saves no registers and touches no
+//! line of the cache but its own, the frame's and the port's. All that concerns a listener's packet is out of line.
 #![expect(unsafe_code, reason = "a hash map's values may be replaced while they are looked at")]
 
 use gateway_common::{
-    decide::{Outcome, Tables, Verdict, decide, decide_segment},
+    branch::differs,
+    decide::{Outcome, Slots, Tables, Verdict, decide, decide_segment},
+    list::Listed,
     packet::halves,
-    table::{EndpointKey, PORT_GENERATION, Slot},
+    table::{EndpointKey, PORT_GENERATION, Slot, port_index},
 };
 
 use crate::{
     frame::{Frame, Head, Linear},
+    list::{large_list4, large_list6},
     maps::{ENDPOINTS, INTERFACE, PORTS, Ports, SLOT_TABLE},
 };
 
-// EtherTypes and protocol numbers, the former as they are on the wire.
-const IPV4: u16 = 0x0800_u16.to_be();
-const IPV6: u16 = 0x86dd_u16.to_be();
+/// EtherType, version and header length of IPv4 without options; the type of service between them does not count.
+const IPV4: u32 = u32::from_ne_bytes([0x08, 0x00, 0x45, 0]);
+const IPV4_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+/// EtherType and version of IPv6.
+const IPV6: u32 = u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]);
+const IPV6_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]);
+/// Fragment bits and offset (RFC 791 §3.1), and protocol: no fragment of TCP.
+const WHOLE_TCP: u32 = u32::from_ne_bytes([0, 0, 0, TCP]);
+const WHOLE_TCP_MASK: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
+
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-
-/// More fragments, and the fragment's offset (RFC 791 §3.1).
-const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
 /// Ethernet, IPv4 without options, TCP.
 const SEGMENT4: usize = 14 + 20 + 20;
@@ -45,56 +55,69 @@ pub(crate) fn judge<F: Frame>(frame: &F) -> Verdict {
     }
 }
 
-/// Judges a frame, if it has the usual shape; else [`judge`] has to look.
+/// Where [`enter`] sends a packet.
+pub(crate) trait Way {
+    type Done;
+    /// None of the filter's business.
+    fn pass(self) -> Self::Done;
+    /// An IPv4 segment to a port whose word this is: [`segment4`].
+    fn segment4(self, word: u32) -> Self::Done;
+    /// An IPv6 segment: [`segment6`].
+    fn segment6(self, word: u32) -> Self::Done;
+    /// Another shape: [`judge`].
+    fn general(self) -> Self::Done;
+}
+
+/// Looks what a frame is, and whether its port is a listener's.
 #[inline(always)]
-pub(crate) fn judge_usual<O: Outcome>(frame: &Linear, outcome: O) -> O::Done {
-    let Some(head) = frame.head::<SEGMENT4>() else { return outcome.general() };
-    match head.half::<12>() {
-        IPV4 => segment4(&head, outcome),
-        IPV6 => segment6(frame, &head, outcome),
-        _ => outcome.general(),
+pub(crate) fn enter<W: Way>(frame: &Linear, way: W) -> W::Done {
+    let Some(head) = frame.head::<SEGMENT4>() else { return way.general() };
+    let first = head.word::<12>();
+    if differs::<IPV4>(first & IPV4_MASK) {
+        return if first & IPV6_MASK == IPV6 { enter6(frame, &head, way) } else { way.general() };
+    }
+    if differs::<WHOLE_TCP>(head.word::<20>() & WHOLE_TCP_MASK) {
+        return match head.byte::<23>() {
+            TCP | ICMP => way.general(),
+            // Whatever its header says else: neither TCP nor echo is none of the filter's business.
+            _ => way.pass(),
+        };
+    }
+    match Live::word(head.half::<36>()) {
+        0 => way.pass(),
+        word => way.segment4(word),
     }
 }
 
 #[inline(always)]
-fn segment4<O: Outcome>(head: &Head<SEGMENT4>, outcome: O) -> O::Done {
-    match head.byte::<23>() {
-        TCP => {}
-        ICMP => return outcome.general(),
-        // Whatever its header says else: neither TCP nor echo is none of the filter's business.
-        _ => return outcome.judged(Verdict::NOT_LISTENER),
-    }
-    if head.byte::<14>() != 0x45 || head.half::<20>() & FRAGMENT != 0 {
-        return outcome.general();
-    }
-    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
-    let word = live.port(u16::from_be(head.half::<36>())).unwrap_or(0);
-    if word == 0 {
-        return outcome.judged(Verdict::NOT_LISTENER);
-    }
-    let (destination, source) = (head.word::<30>(), || head.word::<26>());
-    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<47>()), outcome)
-}
-
-#[inline(always)]
-fn segment6<O: Outcome>(frame: &Linear, head: &Head<SEGMENT4>, outcome: O) -> O::Done {
+fn enter6<W: Way>(frame: &Linear, head: &Head<SEGMENT4>, way: W) -> W::Done {
     match head.byte::<20>() {
         TCP => {}
-        UDP => return outcome.judged(Verdict::NOT_LISTENER),
-        _ => return outcome.general(),
+        UDP => return way.pass(),
+        _ => return way.general(),
     }
+    let Some(head) = frame.head::<SEGMENT6>() else { return way.general() };
+    match Live::word(head.half::<56>()) {
+        0 => way.pass(),
+        word => way.segment6(word),
+    }
+}
+
+/// Judges an IPv4 segment that [`enter`] has seen.
+#[inline(always)]
+pub(crate) fn segment4<O: Outcome>(frame: &Linear, word: u32, outcome: O) -> O::Done {
+    let Some(head) = frame.head::<SEGMENT4>() else { return outcome.general() };
+    let (destination, source) = (head.word::<30>(), || head.word::<26>());
+    decide_segment(&Table, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<47>()), outcome)
+}
+
+/// Judges an IPv6 segment that [`enter`] has seen.
+#[inline(always)]
+pub(crate) fn segment6<O: Outcome>(frame: &Linear, word: u32, outcome: O) -> O::Done {
     let Some(head) = frame.head::<SEGMENT6>() else { return outcome.general() };
-    if head.byte::<14>() >> 4 != 6 {
-        return outcome.general();
-    }
-    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
-    let word = live.port(u16::from_be(head.half::<56>())).unwrap_or(0);
-    if word == 0 {
-        return outcome.judged(Verdict::NOT_LISTENER);
-    }
     let destination = halves(&[head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()]);
     let source = || halves(&[head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()]);
-    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<67>()), outcome)
+    decide_segment(&Table, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<67>()), outcome)
 }
 
 #[inline(always)]
@@ -112,17 +135,56 @@ impl Live {
     pub(crate) fn tables() -> Option<Self> {
         PORTS.get(0).map(|ports| Self { ports })
     }
+
+    /// The word of a port as it came off the wire.
+    #[inline(always)]
+    fn word(port: u16) -> u32 {
+        let Some(live) = Self::tables() else { return 0 };
+        live.ports.get(u32::from(port)).copied().unwrap_or(0)
+    }
+}
+
+/// The slots of all generations.
+struct Table;
+
+impl Slots for Table {
+    #[inline(always)]
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        SLOT_TABLE.get(number)
+    }
+
+    #[inline(always)]
+    fn listed4(&self, list: u32, source: u32) -> Listed {
+        large_list4(list, source)
+    }
+
+    #[inline(always)]
+    fn listed6(&self, list: u32, [high, low]: [u64; 2]) -> Listed {
+        large_list6(list, high, low)
+    }
+}
+
+impl Slots for Live {
+    #[inline(always)]
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        SLOT_TABLE.get(number)
+    }
+
+    #[inline(always)]
+    fn listed4(&self, list: u32, source: u32) -> Listed {
+        large_list4(list, source)
+    }
+
+    #[inline(always)]
+    fn listed6(&self, list: u32, [high, low]: [u64; 2]) -> Listed {
+        large_list6(list, high, low)
+    }
 }
 
 impl Tables for Live {
     #[inline(always)]
     fn port(&self, port: u16) -> Option<u32> {
-        self.ports.get(u32::from(port)).copied()
-    }
-
-    #[inline(always)]
-    fn slot(&self, number: u32) -> Option<&Slot> {
-        SLOT_TABLE.get(number)
+        self.ports.get(port_index(port)).copied()
     }
 
     #[inline(always)]

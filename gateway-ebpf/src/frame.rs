@@ -30,7 +30,16 @@ pub(crate) trait Frame {
     fn send(&self, verdict: Verdict);
     /// The verdict of `defence::defend`, out of line.
     fn defend(&self, verdict: Verdict) -> Verdict;
+    /// Judges and counts an IPv4 segment, out of line: an [`Enforced`].
+    fn segment4(&self, word: u32) -> Enforced;
+    /// Judges and counts an IPv6 segment, out of line.
+    fn segment6(&self, word: u32) -> Enforced;
+    /// Judges and counts a frame of whatever shape, out of line.
+    fn general(&self) -> Enforced;
 }
+
+/// What happens to a packet, as the code of XDP that a function of the program returns.
+pub(crate) type Enforced = u64;
 
 /// A frame in one buffer, or the first buffer of a frame.
 pub(crate) struct Linear {
@@ -192,6 +201,24 @@ impl Frame for Linear {
     }
 
     #[inline(always)]
+    fn segment4(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::segment4_linear(self.context, word) }
+    }
+
+    #[inline(always)]
+    fn segment6(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::segment6_linear(self.context, word) }
+    }
+
+    #[inline(always)]
+    fn general(&self) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::general_linear(self.context) }
+    }
+
+    #[inline(always)]
     fn packet(&self) -> Packet {
         parse(self).unwrap_or(Packet::OTHER)
     }
@@ -231,6 +258,24 @@ impl Frame for Whole {
     fn defend(&self, verdict: Verdict) -> Verdict {
         // SAFETY: as above.
         Verdict::from_word(unsafe { defence::defend_whole(self.linear.context, verdict.word()) })
+    }
+
+    #[inline(always)]
+    fn segment4(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::segment4_whole(self.linear.context, word) }
+    }
+
+    #[inline(always)]
+    fn segment6(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::segment6_whole(self.linear.context, word) }
+    }
+
+    #[inline(always)]
+    fn general(&self) -> Enforced {
+        // SAFETY: as above.
+        unsafe { report::general_whole(self.linear.context) }
     }
 
     #[inline(always)]

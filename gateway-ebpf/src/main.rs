@@ -13,6 +13,8 @@ mod filter;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
+mod list;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod report;
@@ -23,18 +25,16 @@ mod tc;
 mod program {
     #![expect(unsafe_code, reason = "entry points and the license are found by section and symbol")]
 
+    use crate::{
+        explain,
+        filter::{self, Way},
+        frame::{Enforced, Frame, Linear, Whole},
+        tc::Buffer,
+    };
     use aya_ebpf::{
         bindings::xdp_action,
         macros::{classifier, xdp},
         programs::{TcContext, XdpContext},
-    };
-    use gateway_common::reason::Action;
-
-    use crate::{
-        explain, filter,
-        frame::{Frame, Linear, Whole},
-        report::{self, Report},
-        tc::Buffer,
     };
 
     /// Go on with the next program, or up the stack (`TCX_NEXT`, `TC_ACT_UNSPEC`).
@@ -58,15 +58,12 @@ mod program {
     #[classifier]
     pub(crate) fn gateway_tc(context: TcContext) -> i32 {
         let buffer = Buffer::new(&context);
-        let action = if buffer.is_usual() {
-            filter::judge_usual(buffer.linear(), Report(&buffer))
+        let enforced = if buffer.is_usual() {
+            filter::enter(buffer.linear(), Enforce(&buffer))
         } else {
-            report::report(&buffer, buffer.judge())
+            buffer.general()
         };
-        match action {
-            Action::Pass => TC_NEXT,
-            Action::Drop => TC_DROP,
-        }
+        if enforced == u64::from(xdp_action::XDP_PASS) { TC_NEXT } else { TC_DROP }
     }
 
     /// Never attached: the daemon runs it on a made-up frame and reads the verdict from what it returns.
@@ -77,14 +74,33 @@ mod program {
 
     #[inline(always)]
     fn run<F: Frame>(frame: &F) -> u32 {
-        enforce(filter::judge_usual(frame.linear(), Report(frame)))
+        filter::enter(frame.linear(), Enforce(frame)) as u32
     }
 
-    #[inline(always)]
-    fn enforce(action: Action) -> u32 {
-        match action {
-            Action::Pass => xdp_action::XDP_PASS,
-            Action::Drop => xdp_action::XDP_DROP,
+    /// Takes every way out of line.
+    struct Enforce<'f, F>(&'f F);
+
+    impl<F: Frame> Way for Enforce<'_, F> {
+        type Done = Enforced;
+
+        #[inline(always)]
+        fn pass(self) -> Enforced {
+            u64::from(xdp_action::XDP_PASS)
+        }
+
+        #[inline(always)]
+        fn segment4(self, word: u32) -> Enforced {
+            self.0.segment4(word)
+        }
+
+        #[inline(always)]
+        fn segment6(self, word: u32) -> Enforced {
+            self.0.segment6(word)
+        }
+
+        #[inline(always)]
+        fn general(self) -> Enforced {
+            self.0.general()
         }
     }
 

@@ -12,6 +12,7 @@ use aya_ebpf::{
 use gateway_common::{
     counters::{Counter, ENTRY_COUNTER_SLOTS, MAX_LISTENERS, VERDICT_COUNTERS},
     defence::{BANS as BANNED, BUDGETED_SOURCES, Ban, Budget, Source},
+    list::{LISTS, SIZES, length4, length6},
     table::{ENDPOINT_ROWS, EndpointKey, PORT_WORDS, SLOTS, Slot},
 };
 
@@ -32,6 +33,31 @@ pub(crate) static SLOT_TABLE: Array<Slot, { SLOTS as usize }> = Array::new();
 /// coming generation and deletes those of the last one; their keys carry the generation, so no live row changes.
 #[btf_map]
 pub(crate) static ENDPOINTS: HashMap<EndpointKey, u32, { ENDPOINT_ROWS as usize }> = HashMap::new();
+
+/// A large list of one size: a single value, so that the search checks one pointer and then only reads.
+type List4<const SIZE: usize> = Array<[u32; SIZE], 1>;
+type List6<const SIZE: usize> = Array<[u64; SIZE], 1>;
+
+macro_rules! lists {
+    ($($name:ident: $list:ident, $length:ident, $size:literal;)+) => {$(
+        /// Large lists of one size and family (20 KiB to 10 MiB each, IPv6 72 KiB to 36 MiB). The daemon puts a list
+        /// at an index that no live slot names, and takes it away when none does any more.
+        #[btf_map]
+        pub(crate) static $name: ArrayOfMaps<$list<{ $length(SIZES[$size]) }>, { LISTS as usize }> =
+            ArrayOfMaps::new();
+    )+};
+}
+
+lists! {
+    LISTS4_S: List4, length4, 0;
+    LISTS4_M: List4, length4, 1;
+    LISTS4_L: List4, length4, 2;
+    LISTS4_X: List4, length4, 3;
+    LISTS6_S: List6, length6, 0;
+    LISTS6_M: List6, length6, 1;
+    LISTS6_L: List6, length6, 2;
+    LISTS6_X: List6, length6, 3;
+}
 
 /// Packets and bytes by listener and reason (128 KiB per CPU). The program adds, the daemon reads.
 #[btf_map]

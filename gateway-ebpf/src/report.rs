@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "counters are written in place; an entry point calls what is out of line")]
 
 use aya_ebpf::{
-    bindings::{BPF_RB_NO_WAKEUP, xdp_md},
+    bindings::{BPF_RB_NO_WAKEUP, xdp_action, xdp_md},
     programs::XdpContext,
 };
 use gateway_common::{
@@ -21,9 +21,76 @@ use gateway_common::{
 use crate::{
     defence,
     filter::Live,
-    frame::{Frame, Linear, Whole},
+    frame::{Enforced, Frame, Linear, Whole},
     maps::{ENTRIES, EVENTS, INTERFACE, LOST, SAMPLE, VERDICTS},
 };
+
+/// The functions that judge and count a frame out of line, for one kind of context. The verifier checks each once.
+macro_rules! ways {
+    ($context:ty, |$name:ident| $frame:expr, $segment4:ident, $segment6:ident, $general:ident) => {
+        /// [`crate::filter::segment4`], counted.
+        ///
+        /// # Safety
+        /// `context` is the one that the program was called with.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $segment4($name: *mut $context, word: u32) -> crate::frame::Enforced {
+            let frame = $frame;
+            crate::report::enforce(crate::filter::segment4(
+                frame.linear(),
+                word,
+                crate::report::Report(&frame),
+            ))
+        }
+
+        /// [`crate::filter::segment6`], counted.
+        ///
+        /// # Safety
+        /// As above.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $segment6($name: *mut $context, word: u32) -> crate::frame::Enforced {
+            let frame = $frame;
+            crate::report::enforce(crate::filter::segment6(
+                frame.linear(),
+                word,
+                crate::report::Report(&frame),
+            ))
+        }
+
+        /// [`crate::filter::judge`], counted.
+        ///
+        /// # Safety
+        /// As above.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $general($name: *mut $context) -> crate::frame::Enforced {
+            let frame = $frame;
+            let verdict = frame.judge();
+            crate::report::enforce(crate::report::report(&frame, verdict))
+        }
+    };
+}
+
+pub(crate) use ways;
+
+ways!(
+    xdp_md,
+    |context| Linear::new(&XdpContext::new(context)),
+    segment4_linear,
+    segment6_linear,
+    general_linear
+);
+ways!(xdp_md, |context| Whole::new(&XdpContext::new(context)), segment4_whole, segment6_whole, general_whole);
+
+/// The code of an action.
+#[inline(always)]
+pub(crate) fn enforce(action: Action) -> Enforced {
+    u64::from(match action {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+    })
+}
 
 /// Counts what comes out about a frame, and says what it does to the packet.
 pub(crate) struct Report<'f, F>(pub(crate) &'f F);

@@ -15,7 +15,7 @@ use gateway_common::{
 
 use crate::{
     defence, filter,
-    frame::{Frame, Linear},
+    frame::{Enforced, Frame, Linear},
     maps::LINK_HEADER,
     report,
 };
@@ -93,6 +93,24 @@ impl Frame for Buffer {
         // SAFETY: as above.
         Verdict::from_word(unsafe { defend_buffer(self.context, verdict.word()) })
     }
+
+    #[inline(always)]
+    fn segment4(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { segment4_buffer(self.context, word) }
+    }
+
+    #[inline(always)]
+    fn segment6(&self, word: u32) -> Enforced {
+        // SAFETY: as above.
+        unsafe { segment6_buffer(self.context, word) }
+    }
+
+    #[inline(always)]
+    fn general(&self) -> Enforced {
+        // SAFETY: as above.
+        unsafe { general_buffer(self.context) }
+    }
 }
 
 impl Copied {
@@ -139,6 +157,14 @@ impl Bytes for Copied {
 unsafe extern "C" fn judge_buffer(context: *mut __sk_buff) -> u64 {
     filter::judge(&Buffer::new(&TcContext::new(context))).word()
 }
+
+report::ways!(
+    __sk_buff,
+    |context| Buffer::new(&TcContext::new(context)),
+    segment4_buffer,
+    segment6_buffer,
+    general_buffer
+);
 
 /// Sends a drop of a socket buffer.
 ///

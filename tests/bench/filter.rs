@@ -13,7 +13,7 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::{frames::syn, policy, report};
+use crate::{frames::syn, lists, policy, report};
 
 /// How long to measure.
 #[derive(clap::Args)]
@@ -72,6 +72,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     print(&cases, &samples);
+    let random = random_sources(options, interface, &mut bench)?;
+    print_random(&random);
+    samples.extend(random);
     let dropped = policy::not_allowed(&gateway)?;
     let expected = samples.iter().filter(|sample| sample.case.contains("15 entries")).count() as u64
         * u64::from(options.repeat);
@@ -83,6 +86,96 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         options.repeat
     );
     report::keep(&crate::output_directory(), "filter", &samples)
+}
+
+/// Random sources under large lists; the empty program behind the same packets comes first in each round.
+fn random_sources(options: &Options, interface: u32, bench: &mut Ebpf) -> anyhow::Result<Vec<Sample>> {
+    let mut behind = Vec::new();
+    for entries in lists::ENTRIES {
+        let mut listed = lists::load(interface, entries)?;
+        program(&mut listed.ebpf, ENTRY_POINTS[0])?.load()?;
+        println!("{} entries of each family: {} KiB", listed.entries, listed.bytes / 1024);
+        behind.push((entries, lists::descriptor(&mut listed.ebpf, ENTRY_POINTS[0])?, listed));
+    }
+    let empty = lists::descriptor(bench, EMPTY)?;
+    for name in ["random4", "random6"] {
+        program(bench, name)?.load()?;
+    }
+    let mut samples = Vec::new();
+    let mut measure = |bench: &mut Ebpf, case: String, v4: bool, round: usize| -> anyhow::Result<()> {
+        let frame = lists::frame(v4);
+        let program = program(bench, if v4 { "random4" } else { "random6" })?;
+        let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+        let test = TestRunOptions { data_in: Some(&frame), repeat: options.repeat, ..TestRunOptions::new() };
+        let result = program.test_run(test)?;
+        let after = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+        // The last packet of a run may have an allowed source.
+        ensure!([XDP_DROP, XDP_PASS].contains(&result.return_value), "XDP action {}", result.return_value);
+        let elapsed = std::time::Duration::from(after) - std::time::Duration::from(before);
+        samples.push(Sample {
+            case,
+            round,
+            nanoseconds: elapsed.as_nanos() as f64 / f64::from(options.repeat),
+        });
+        Ok(())
+    };
+    for round in 0..options.rounds {
+        lists::go_on_with(bench, &empty)?;
+        for v4 in [true, false] {
+            measure(bench, random_name(v4, None), v4, round)?;
+        }
+        for (entries, descriptor, _) in &behind {
+            lists::go_on_with(bench, descriptor)?;
+            for v4 in [true, false] {
+                measure(bench, random_name(v4, Some(*entries)), v4, round)?;
+            }
+        }
+    }
+    let base = Case { name: EMPTY_AGAIN.to_owned(), program: EMPTY, verdict: XDP_DROP, frame: unlisted_v4 };
+    for round in 0..options.rounds {
+        let nanoseconds = sample(program(bench, EMPTY)?, &base, round, options.repeat)?;
+        samples.push(Sample { case: base.name.clone(), round, nanoseconds });
+    }
+    Ok(samples)
+}
+
+const EMPTY_AGAIN: &str = "empty program, beside the lists";
+
+fn random_name(v4: bool, entries: Option<usize>) -> String {
+    let family = if v4 { "IPv4" } else { "IPv6" };
+    match entries {
+        Some(entries) => format!("{family}, {entries} entries, random sources"),
+        None => format!("{family}, random sources, empty program"),
+    }
+}
+
+/// What a row costs is the difference to the empty program behind the same packets, and the empty program itself.
+fn print_random(samples: &[Sample]) {
+    println!(
+        "\n| large lists, random sources | ns per packet [min..max] | against the empty program [min..max] |\n|---|---|---|"
+    );
+    let of = |name: &str| -> Vec<f64> {
+        samples.iter().filter(|sample| sample.case == name).map(|sample| sample.nanoseconds).collect()
+    };
+    let empty = of(EMPTY_AGAIN);
+    for v4 in [true, false] {
+        let base = of(&random_name(v4, None));
+        for entries in lists::ENTRIES {
+            let name = random_name(v4, Some(entries));
+            let own: Vec<f64> = of(&name)
+                .iter()
+                .zip(&base)
+                .zip(&empty)
+                .map(|((row, base), empty)| row - base + empty)
+                .collect();
+            let cost = report::Spread::of(own.iter().copied());
+            let ratio = report::Spread::of(own.iter().zip(&empty).map(|(own, empty)| own / empty));
+            println!(
+                "| {name} | {:.1} [{:.1}..{:.1}] | **{:.2}** [{:.2}..{:.2}] |",
+                cost.median, cost.min, cost.max, ratio.median, ratio.min, ratio.max
+            );
+        }
+    }
 }
 
 /// Every row of the table; the first is what the others are compared with.

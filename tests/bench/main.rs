@@ -6,6 +6,7 @@
 //! | file | measures |
 //! |---|---|
 //! | `filter.rs` | nanoseconds per packet of the shipped XDP object, by `BPF_PROG_TEST_RUN`, against an empty program |
+//! | `lists.rs` | the same under large lists, with random sources |
 //! | `flood.rs` | CPU per dropped packet on veth against nftables netdev ingress |
 //! | `survival.rs` | what a flood leaves of an allowed flow, against nftables netdev ingress and no filter |
 
@@ -19,6 +20,7 @@
 mod filter;
 mod flood;
 mod frames;
+mod lists;
 mod policy;
 mod report;
 mod survival;
@@ -46,7 +48,12 @@ enum What {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
-        What::Filter(options) => filter::run(&options),
+        // The largest list has 36 MiB, and aya passes values by value.
+        What::Filter(options) => std::thread::Builder::new()
+            .stack_size(512 << 20)
+            .spawn(move || filter::run(&options))?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         What::Flood(options) => flood::run(&options),
         What::Survival(options) => survival::run(&options),
     }

@@ -13,7 +13,7 @@ use aya::{
 use gateway_common::{
     counters::{Counter, verdict_index},
     reason::Reason,
-    table::{Entry4, Entry6, PORT_GENERATION, PORT_WORDS, SLOT_OPEN, Slot, place},
+    table::{Entry4, Entry6, PORT_GENERATION, PORT_WORDS, SLOT_OPEN, Slot, place, port_index},
 };
 
 pub(crate) const PORT: u16 = 443;
@@ -71,11 +71,38 @@ pub(crate) fn load(interface: u32) -> anyhow::Result<Ebpf> {
     }
     Array::<_, Slot>::try_from(ebpf.map_mut("SLOTS").context("SLOTS")?)?.set(1, slot, 0)?;
     let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0)?;
-    ports.set(u32::from(PORT), 1, 0)?;
+    ports.set(port_index(PORT), 1, 0)?;
     ports.set(PORT_GENERATION, 1, 0)?;
     let mut live = ArrayOfMaps::try_from(ebpf.map_mut("PORTS").context("PORTS")?)?;
     live.set(0, &ports, 0)?;
     Ok(ebpf)
+}
+
+/// Lets the slot refer to large lists (number and near buckets of each family) in place of its entries.
+pub(crate) fn refer(
+    ebpf: &mut Ebpf,
+    interface: u32,
+    (list4, buckets4): (u32, [u64; 4]),
+    (list6, buckets6): (u32, [u64; 4]),
+) -> anyhow::Result<()> {
+    let slot = Slot {
+        flags: SLOT_OPEN,
+        addr4: u32::from_ne_bytes(ADDRESS_V4.octets()),
+        mask4: u32::MAX,
+        addr6: words(ADDRESS_V6),
+        mask6: u64::MAX,
+        place: place(interface, 0),
+        refused: verdict_index(LISTENER, Reason::NotAllowed),
+        listener: LISTENER,
+        shift4: 24,
+        shift6: 56,
+        buckets4,
+        buckets6,
+        list4,
+        list6,
+        ..Slot::EMPTY
+    };
+    Ok(Array::<_, Slot>::try_from(ebpf.map_mut("SLOTS").context("SLOTS")?)?.set(1, slot, 0)?)
 }
 
 /// Packets that the program dropped because their source was not on the list.

@@ -13,10 +13,11 @@ use gateway_common::{
     defence::{Ban, Budget, NOTE, Source},
     event::DropEvent,
     explain,
+    list::{SIZES, length4, length6, number},
     reason::{Action, Reason},
-    table::{EndpointKey, PORT_WORDS, Slot},
+    table::{EndpointKey, PORT_WORDS, Slot, port_index},
 };
-use gateway_user::snapshot::filter::FilterTables;
+use gateway_user::snapshot::filter::{FilterTables, ListNumbers};
 
 /// The entry points that judge: two for XDP, and the classifier.
 pub(crate) const ENTRY_POINTS: [&str; 3] = ["gateway", "gateway_frags", CLASSIFIER];
@@ -37,6 +38,24 @@ pub(crate) struct Rig {
     bank: u32,
     rows: Vec<EndpointKey>,
 }
+
+/// A large list as aya takes it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Value<const LENGTH: usize, N>([N; LENGTH]);
+
+impl<const LENGTH: usize, N: Copy> Value<LENGTH, N> {
+    fn of(value: &[N]) -> Self {
+        Self(value.try_into().unwrap())
+    }
+}
+
+// SAFETY: integers.
+#[expect(unsafe_code, reason = "aya moves lists into maps as bytes")]
+unsafe impl<const LENGTH: usize> aya::Pod for Value<LENGTH, u32> {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "aya moves lists into maps as bytes")]
+unsafe impl<const LENGTH: usize> aya::Pod for Value<LENGTH, u64> {}
 
 /// What happened to one packet, as the counters tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +104,9 @@ impl Rig {
     /// Makes `tables` live as the daemon does: aside, then with one update; then forgets the previous generation.
     pub(crate) fn publish(&mut self, tables: &FilterTables) {
         let bank = 1 - self.bank;
+        let lists = self.place(tables, bank);
         let mut slots = Array::<_, Slot>::try_from(self.map("SLOTS")).unwrap();
-        for (number, slot) in tables.slots(bank) {
+        for (number, slot) in tables.slots(bank, &lists) {
             slots.set(number, slot, 0).unwrap();
         }
         let mut endpoints = HashMap::<_, EndpointKey, u32>::try_from(self.map("ENDPOINTS")).unwrap();
@@ -111,10 +131,56 @@ impl Rig {
         self.bank = bank;
     }
 
+    /// Puts the large lists where only the generation of `bank` looks: their indexes alternate.
+    fn place(&mut self, tables: &FilterTables, bank: u32) -> Vec<ListNumbers> {
+        let mut numbers = Vec::new();
+        for (list, index) in tables.lists().iter().zip((0..).map(|place| 2 * place + bank)) {
+            let mut v4 = 0;
+            if let Some(table) = list.v4() {
+                match table.size {
+                    0 => self.put(
+                        "LISTS4_S",
+                        index,
+                        Box::new(Value::<{ length4(SIZES[0]) }, u32>::of(&table.value)),
+                    ),
+                    1 => self.put(
+                        "LISTS4_M",
+                        index,
+                        Box::new(Value::<{ length4(SIZES[1]) }, u32>::of(&table.value)),
+                    ),
+                    size => panic!("lists of size {size} are tried by the suite kernel_room"),
+                }
+                v4 = number(table.size, index);
+            }
+            let mut v6 = 0;
+            if let Some(table) = list.v6() {
+                match table.size {
+                    0 => self.put(
+                        "LISTS6_S",
+                        index,
+                        Box::new(Value::<{ length6(SIZES[0]) }, u64>::of(&table.value)),
+                    ),
+                    size => panic!("lists of size {size} are tried by the suite kernel_room"),
+                }
+                v6 = number(table.size, index);
+            }
+            numbers.push(ListNumbers { v4, v6 });
+        }
+        numbers
+    }
+
+    #[expect(clippy::boxed_local, reason = "160 KiB")]
+    fn put<V: aya::Pod>(&mut self, name: &str, index: u32, value: Box<V>) {
+        let mut inner = Array::<MapData, V>::create(1, 0).unwrap();
+        inner.set(0, *value, 0).unwrap();
+        let mut lists = ArrayOfMaps::<_, Array<MapData, V>>::try_from(self.map(name)).unwrap();
+        lists.set(index, &inner, 0).unwrap();
+    }
+
     /// Makes a port table live whose only word is `word` at `port`.
     pub(crate) fn publish_word(&mut self, port: u16, word: u32) {
         let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0).unwrap();
-        ports.set(u32::from(port), word, 0).unwrap();
+        ports.set(port_index(port), word, 0).unwrap();
         let mut live = ArrayOfMaps::<_, Array<MapData, u32>>::try_from(self.map("PORTS")).unwrap();
         live.set(0, &ports, 0).unwrap();
     }

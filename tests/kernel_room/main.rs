@@ -6,6 +6,8 @@
 //! - `interface`: VLANs, loopback, MTU, interfaces that come and go.
 //! - `addresses`: the addresses that the gateway holds itself;
 //! - `tcx`: the second tier, on devices without native XDP.
+//! - `large`: lists of more entries than a slot holds;
+//! - `torture`: ten thousand swaps under a flood.
 //! - `privileges`: the daemon after it gave up root.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with a backtrace")]
 
@@ -13,6 +15,8 @@ mod addresses;
 mod adopt;
 mod change;
 mod interface;
+mod large;
 mod policy;
 mod privileges;
 mod tcx;
+mod torture;

@@ -13,7 +13,7 @@ use super::{
     capabilities,
     doctor::single_buffer_mtu,
     interface::Target,
-    object::{MAPS, Object},
+    object::{self, Object},
     pin::Pins,
     tier::Tier,
 };
@@ -126,7 +126,7 @@ pub(crate) fn trial(object: &Object, entry: &str) -> Result<(), Refusal> {
 fn instance(object: &Object, pins: &Pins, ifindex: u32, header: u32) -> Result<Ebpf, Refusal> {
     let directory = pins.maps(&object.layout);
     let mut loader = EbpfLoader::new();
-    for name in MAPS {
+    for name in object::names() {
         loader.map_pin_path(name, directory.join(name));
     }
     loader.override_global("INTERFACE", &ifindex, true);

@@ -24,6 +24,7 @@ mod explain;
 mod filter;
 mod guard;
 mod interface;
+mod lists;
 mod load;
 mod mode;
 mod netlink;
@@ -32,6 +33,7 @@ mod pin;
 mod standing;
 mod tables;
 mod tier;
+mod value_map;
 
 use std::path::{Path, PathBuf};
 

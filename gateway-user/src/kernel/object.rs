@@ -28,6 +28,15 @@ pub(crate) const MAPS: [&str; 12] = [
     "SHARES",
 ];
 
+/// Maps of large lists by family and size, in the order of `gateway_common::list::SIZES`; pinned likewise.
+pub(crate) const LISTS: [&str; 8] =
+    ["LISTS4_S", "LISTS4_M", "LISTS4_L", "LISTS4_X", "LISTS6_S", "LISTS6_M", "LISTS6_L", "LISTS6_X"];
+
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    MAPS.into_iter().chain(LISTS)
+}
+
 /// Type and sizes of one map, as the object declares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -43,7 +52,7 @@ pub(crate) struct Object {
     pub(crate) bytes: Cow<'static, [u8]>,
     /// Names the tables' layout in the pin directory: two objects with the same hash can share pinned maps.
     pub(crate) layout: String,
-    /// Declared maps by name, in the order of [`MAPS`].
+    /// Declared maps by name, in the order of [`names`].
     pub(crate) shapes: Vec<(&'static str, Shape)>,
     /// The inner map of `PORTS`.
     pub(crate) ports: Shape,
@@ -65,7 +74,7 @@ impl Object {
         let parsed = Parsed::parse(&bytes)
             .map_err(|error| Refusal::new("filter_object", format_args!("not an eBPF object: {error}")))?;
         let mut shapes = Vec::new();
-        for name in MAPS {
+        for name in names() {
             let map = parsed.maps.get(name).ok_or_else(|| missing(name))?;
             shapes.push((name, Shape::of(map)));
         }

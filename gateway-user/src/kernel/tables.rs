@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -13,13 +14,17 @@ use gateway_common::{
 
 use super::{
     guard::Guard,
+    lists::Lists,
     load::{self, refuse_map},
-    object::{MAPS, Object, Shape},
+    object::{LISTS, MAPS, Object, Shape},
     pin::{Pins, remove_directory},
 };
 use crate::{
     base::Refusal,
-    snapshot::{FilterPlan, filter::FilterTables},
+    snapshot::{
+        FilterPlan,
+        filter::{FilterTables, LargeList, ListNumbers},
+    },
 };
 
 /// The port table in force, and the one that is written aside, in the layout's pin directory.
@@ -51,6 +56,10 @@ pub(crate) struct Tables {
     pub(crate) events: RingBuf<MapData>,
     /// Bans and budgets, which belong to no generation.
     pub(crate) guard: Guard,
+    lists: Lists,
+    /// Large lists of the generations that are live (`None`: not this daemon's) and staged.
+    live_lists: Option<Vec<Arc<LargeList>>>,
+    staged_lists: Vec<Arc<LargeList>>,
     /// What is live.
     live: Header,
     /// Whether the tables were pinned by an earlier daemon.
@@ -73,7 +82,7 @@ impl Tables {
         // Incomplete or foreign: the programs that use these maps keep them alive without the pins.
         let pinned = remove_directory(&directory).and_then(|()| fs::create_dir(&directory));
         pinned.map_err(|error| refuse_io(&error))?;
-        let mut tables = Self::from_object(object, pins, directory)?;
+        let mut tables = Self::from_object(object, pins, directory, false)?;
         tables.stage(&FilterTables::build(&FilterPlan::default(), |_| Ok(None))?, 0)?;
         tables.publish()?;
         Ok(tables)
@@ -93,15 +102,14 @@ impl Tables {
             }
         }
         let live = live_header(directory).ok()?;
-        let mut tables = Self::from_object(object, pins, directory.to_owned()).ok()?;
+        let mut tables = Self::from_object(object, pins, directory.to_owned(), true).ok()?;
         tables.live = live;
-        tables.adopted = true;
         // A stage that was cut short left rows behind.
         tables.sweep().ok()?;
         Some(tables)
     }
 
-    fn from_object(object: &Object, pins: &Pins, directory: PathBuf) -> Result<Self, Refusal> {
+    fn from_object(object: &Object, pins: &Pins, directory: PathBuf, adopted: bool) -> Result<Self, Refusal> {
         let mut ebpf = load::ebpf(object, pins, 0)?;
         let mut take = |name: &str| {
             ebpf.take_map(name)
@@ -109,6 +117,7 @@ impl Tables {
         };
         let [ports, slots, endpoints, verdicts, entries, sample, lost, events, guard, bans, budgets, _] =
             MAPS.map(&mut take);
+        let lists = LISTS.into_iter().map(&mut take).collect::<Result<Vec<_>, _>>()?;
         let tables = |error: MapError| refuse_map("opened", &error);
         Ok(Self {
             directory,
@@ -122,8 +131,11 @@ impl Tables {
             lost: lost?.try_into().map_err(tables)?,
             events: events?.try_into().map_err(tables)?,
             guard: Guard::open(guard?, bans?, budgets?).map_err(tables)?,
+            lists: Lists::open(lists, adopted).map_err(tables)?,
+            live_lists: None,
+            staged_lists: Vec::new(),
             live: Header { number: 0, bank: 0 },
-            adopted: false,
+            adopted,
         })
     }
 
@@ -143,8 +155,10 @@ impl Tables {
     /// # Errors
     /// The kernel refused a write, or holds something else than was written.
     pub(crate) fn stage(&mut self, next: &FilterTables, bank: u32) -> Result<(), Refusal> {
-        self.write(next, bank).map_err(|error| refuse_map("written", &error))?;
-        let same = self.verify(next, bank).map_err(|error| refuse_map("read back", &error))?;
+        self.staged_lists = next.lists().to_vec();
+        let lists = self.lists.place(&self.staged_lists)?;
+        self.write(next, bank, &lists).map_err(|error| refuse_map("written", &error))?;
+        let same = self.verify(next, bank, &lists).map_err(|error| refuse_map("read back", &error))?;
         same.then_some(()).ok_or_else(|| {
             Refusal::new(
                 "filter_tables",
@@ -153,8 +167,8 @@ impl Tables {
         })
     }
 
-    fn write(&mut self, next: &FilterTables, bank: u32) -> Result<(), MapError> {
-        for (number, slot) in next.slots(bank) {
+    fn write(&mut self, next: &FilterTables, bank: u32, lists: &[ListNumbers]) -> Result<(), MapError> {
+        for (number, slot) in next.slots(bank, lists) {
             self.slots.set(number, slot, 0)?;
         }
         for (key, number) in next.endpoints(bank) {
@@ -170,8 +184,8 @@ impl Tables {
         ports.pin(&staged).map_err(|error| MapError::PinError { name: Some(STAGED.to_owned()), error })
     }
 
-    fn verify(&self, next: &FilterTables, bank: u32) -> Result<bool, MapError> {
-        for (number, slot) in next.slots(bank) {
+    fn verify(&self, next: &FilterTables, bank: u32, lists: &[ListNumbers]) -> Result<bool, MapError> {
+        for (number, slot) in next.slots(bank, lists) {
             if self.slots.get(&number, 0)? != slot {
                 return Ok(false);
             }
@@ -200,6 +214,7 @@ impl Tables {
         let header = header(&staged).map_err(|error| refuse_map("published", &error))?;
         self.ports.set(0, &table, 0).map_err(|error| refuse_map("published", &error))?;
         self.live = header;
+        self.live_lists = Some(std::mem::take(&mut self.staged_lists));
         // A daemon that dies before this line finds the live table under the other name (`live_header`).
         if let Err(error) = fs::rename(&staged, self.directory.join(LIVE)) {
             tracing::warn!(%error, "the live port table keeps its temporary pin");
@@ -212,6 +227,7 @@ impl Tables {
     /// # Errors
     /// The kernel refused; the rows only take room.
     pub(crate) fn sweep(&mut self) -> Result<(), MapError> {
+        self.lists.keep(self.live_lists.as_deref(), &self.staged_lists);
         let live = self.live.number;
         let stale: Vec<EndpointKey> =
             self.endpoints.keys().filter_map(Result::ok).filter(|key| key.generation != live).collect();
@@ -229,6 +245,7 @@ impl Tables {
     /// # Errors
     /// As [`Tables::sweep`].
     pub(crate) fn abandon(&mut self) -> Result<(), MapError> {
+        self.staged_lists.clear();
         remove_if_there(&self.directory.join(STAGED))?;
         self.sweep()
     }

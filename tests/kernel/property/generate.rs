@@ -1,7 +1,9 @@
 //! Pure: random policies, and random frames that have something to do with them.
 
+use std::sync::Arc;
+
 use gateway_user::snapshot::filter::{
-    Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, ListenerOptions, check,
+    Echo, FilterEntry, FilterListener, FilterPlan, LargeList, ListenAddress, ListenerOptions, check,
 };
 use ipnet::IpNet;
 
@@ -49,12 +51,12 @@ fn listener(random: &mut Random, id: u16) -> FilterListener {
     let mut ports = PORTS.to_vec();
     ports.retain(|_| random.chance(70));
     FilterListener {
-        large: None,
         ports,
         open: random.chance(85),
         echo: random.one(&[Echo::Everybody, Echo::Allowlist, Echo::Allowlist, Echo::Silent]),
         entries: entries(random),
         options: ListenerOptions { monitor: random.chance(15), ..ListenerOptions::default() },
+        large: random.chance(30).then(|| large(random)),
         ..policy::listener(id, interface, &addresses, &[])
     }
 }
@@ -70,6 +72,12 @@ fn entries(random: &mut Random) -> Vec<FilterEntry> {
         }
     }
     entries
+}
+
+/// A large list: at times of one family, or empty, and rarely a long one.
+fn large(random: &mut Random) -> Arc<LargeList> {
+    let count = if random.chance(5) { 2_500 } else { random.below(80) };
+    Arc::new(LargeList::new((0..count).map(|_| prefix(random)).collect()))
 }
 
 fn prefix(random: &mut Random) -> IpNet {

@@ -133,6 +133,9 @@ fn segment(listener: &FilterListener, source: IpAddr, opens: bool) -> (Reason, O
     if let Some(id) = longest(listener, source, false) {
         return (Reason::Allowed, Some(id));
     }
+    if on_large_list(listener, source) {
+        return (Reason::Allowed, Some(LIST));
+    }
     match longest(listener, source, true) {
         Some(id) if opens => (Reason::DrainingNew, Some(id)),
         Some(id) => (Reason::Draining, Some(id)),
@@ -150,9 +153,18 @@ fn echo(listener: &FilterListener, source: IpAddr) -> (Reason, Option<u8>) {
         Echo::Everybody => (Reason::Echo, None),
         Echo::Allowlist => match longest(listener, source, false) {
             Some(id) => (Reason::Echo, Some(id)),
+            None if on_large_list(listener, source) => (Reason::Echo, Some(LIST)),
             None => (missed(listener), None),
         },
     }
+}
+
+/// Where a large list is counted.
+const LIST: u8 = 31;
+
+fn on_large_list(listener: &FilterListener, source: IpAddr) -> bool {
+    let cidrs = listener.large.iter().flat_map(|list| list.cidrs());
+    cidrs.into_iter().any(|cidr| cidr.contains(&source))
 }
 
 /// The entry with the longest prefix that holds `source`.

@@ -40,6 +40,7 @@ pub(crate) fn refused(tables: &FilterTables, flow: Flow<'_>) -> Option<Refused> 
         | Reason::VlanDepth
         | Reason::Silent
         | Reason::TableMissing
+        | Reason::ListMissing
         | Reason::SynBudget
         | Reason::Banned => Some(Refused::Other),
     }

@@ -19,6 +19,18 @@ pub(super) fn buckets(prefixes: &[(u64, u8)], width: u8) -> (u32, [u64; 4]) {
     (u32::from(shift), buckets)
 }
 
+/// The same with the buckets of the first eight bits, and `more` of them.
+pub(super) fn wide(prefixes: &[(u64, u8)], width: u8, more: [u64; 4]) -> (u32, [u64; 4]) {
+    // A prefix of eight bits or less makes these buckets.
+    let short: Vec<(u64, u8)> =
+        prefixes.iter().map(|(network, length)| (network >> 56 << 56, (*length).min(8))).collect();
+    let (_, mut buckets) = buckets(&short, width);
+    for (word, more) in buckets.iter_mut().zip(more) {
+        *word |= more;
+    }
+    (u32::from(width - 8), buckets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::buckets;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use gateway_common::{
+    counters::LARGE_LIST,
     decide::Verdict,
     reason::{Action, Reason},
 };
@@ -29,6 +30,9 @@ impl Explanation {
     pub fn of(plan: &FilterPlan, verdict: Verdict, source: IpAddr, interface: Option<&str>) -> Self {
         let listener = plan.listeners.iter().find(|listener| u32::from(listener.id) == verdict.listener);
         let entry = listener.zip(verdict.entry()).and_then(|(listener, id)| {
+            if id == LARGE_LIST {
+                return listener.large.as_ref()?.entry(source);
+            }
             let matches = |entry: &&FilterEntry| entry.id == id && entry.cidr.contains(&source);
             listener.entries.iter().find(matches).map(|entry| entry.cidr)
         });

@@ -16,7 +16,7 @@ use crate::base::{Generation, Name};
 pub use explain::{Explanation, explain};
 pub use gateway_common::reason::{Action, Reason};
 pub use large::LargeList;
-pub use tables::{Attachment, FilterTables, check};
+pub use tables::{Attachment, FilterTables, ListNumbers, check};
 
 /// The access policy of one generation, before interface names are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub struct FilterListener {
     pub options: ListenerOptions,
     /// Canonical, distinct entries; order is decided when the tables are built. Beside a large list: only draining ones.
     pub entries: Vec<FilterEntry>,
-    /// The allowlist, where it has more entries than are counted one by one. Until the tables hold it, it admits nobody.
+    /// The allowlist, where it has more entries than are counted one by one: one counter stands for all of it. Who is
+    /// on it is allowed, whatever a draining entry says.
     pub large: Option<Arc<LargeList>>,
 }
 

@@ -3,23 +3,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
     net::IpAddr,
+    sync::Arc,
 };
 
 use gateway_common::{
-    counters::{ENTRY_COUNTERS, MAX_LISTENERS, verdict_index},
-    decide::{Tables, Verdict, decide},
+    counters::{LARGE_LIST, MAX_LISTENERS, verdict_index},
+    decide::{Slots, Tables, Verdict, decide},
+    list::{Listed, NO_LIST},
     packet::{Family, Packet, halves},
     reason::Reason,
     table::{
         self, BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, HASHED, PORT_BANK,
         PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT, Slot,
+        port_index,
     },
 };
 use ipnet::IpNet;
 
 use super::{
     Echo, FilterEntry, FilterListener, FilterPlan, address,
-    bucket::buckets,
+    bucket::{buckets, wide},
+    large::LargeList,
     place::{Place, places},
 };
 use crate::base::Refusal;
@@ -44,6 +48,15 @@ pub struct FilterTables {
     ports: BTreeMap<u16, u32>,
     endpoints: BTreeMap<EndpointKey, u32>,
     attachments: BTreeMap<String, Attachment>,
+    /// The large lists. A slot's list number is the place here, counted from 1.
+    lists: Vec<Arc<LargeList>>,
+}
+
+/// The numbers of a large list in the kernel tables, 0 for a family that it does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListNumbers {
+    pub v4: u32,
+    pub v6: u32,
 }
 
 /// Checks that `plan` fits the tables, without knowing the interfaces.
@@ -71,7 +84,13 @@ impl FilterTables {
                 entry.insert(resolve(&listener.interface)?);
             }
         }
-        let mut builder = Builder::new(plan.generation.low32(), places(plan, &attachments))?;
+        let mut lists: Vec<Arc<LargeList>> = Vec::new();
+        for large in plan.listeners.iter().filter_map(|listener| listener.large.as_ref()) {
+            if !lists.iter().any(|list| Arc::ptr_eq(list, large)) {
+                lists.push(large.clone());
+            }
+        }
+        let mut builder = Builder::new(plan.generation.low32(), places(plan, &attachments), &lists)?;
         builder.ports()?;
         builder.addresses();
         let (slots, ports, endpoints) = builder.finish()?;
@@ -79,7 +98,7 @@ impl FilterTables {
             .into_iter()
             .filter_map(|(name, attachment)| Some((name.to_owned(), attachment?)))
             .collect();
-        Ok(Self { generation: plan.generation.low32(), slots, ports, endpoints, attachments })
+        Ok(Self { generation: plan.generation.low32(), slots, ports, endpoints, attachments, lists })
     }
 
     /// Builds the tables with made-up interface numbers, one per name. They judge what [`Self::judge`] asks by name, as
@@ -95,10 +114,21 @@ impl FilterTables {
         })
     }
 
-    /// The slots for `bank`, with their numbers.
-    pub fn slots(&self, bank: u32) -> impl Iterator<Item = (u32, Slot)> {
+    /// The large lists that slots refer to.
+    #[must_use]
+    pub fn lists(&self) -> &[Arc<LargeList>] {
+        &self.lists
+    }
+
+    /// The slots for `bank`, with their numbers; `lists` says where each of [`Self::lists`] is.
+    pub fn slots(&self, bank: u32, lists: &[ListNumbers]) -> impl Iterator<Item = (u32, Slot)> {
+        let list = |number: u32| {
+            let place = (number as usize).checked_sub(1);
+            place.and_then(|place| lists.get(place)).copied().unwrap_or_default()
+        };
         self.slots.iter().zip(1..).map(move |(slot, number)| {
-            (rebase(number, bank), Slot { next: rebase(slot.next, bank), ..*slot })
+            let (list4, list6) = (list(slot.list4).v4, list(slot.list6).v6);
+            (rebase(number, bank), Slot { next: rebase(slot.next, bank), list4, list6, ..*slot })
         })
     }
 
@@ -107,7 +137,7 @@ impl FilterTables {
     pub fn port_table(&self, bank: u32) -> Vec<u32> {
         let mut words = vec![0; PORT_WORDS as usize];
         let header = [(PORT_GENERATION, self.generation), (PORT_BANK, bank)];
-        let ports = self.ports.iter().map(|(port, word)| (u32::from(*port), rebase(*word, bank)));
+        let ports = self.ports.iter().map(|(port, word)| (port_index(*port), rebase(*word, bank)));
         for (index, value) in ports.chain(header) {
             if let Some(word) = words.get_mut(index as usize) {
                 *word = value;
@@ -132,6 +162,10 @@ impl FilterTables {
         self.attachments.iter().map(|(name, attachment)| (name.as_str(), *attachment))
     }
 
+    fn list(&self, number: u32) -> Option<&LargeList> {
+        self.lists.get((number as usize).checked_sub(1)?).map(|list| &**list)
+    }
+
     /// Judges a packet that comes in on `interface`. On an interface that no listener names, only what a listener names
     /// elsewhere is refused.
     pub fn judge(&self, interface: &str, packet: &Packet) -> Verdict {
@@ -139,13 +173,23 @@ impl FilterTables {
     }
 }
 
+impl Slots for FilterTables {
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        self.slots.get((number as usize).checked_sub(1)?)
+    }
+
+    fn listed4(&self, list: u32, source: u32) -> Listed {
+        self.list(list).map_or(NO_LIST, |list| list.listed4(source))
+    }
+
+    fn listed6(&self, list: u32, source: [u64; 2]) -> Listed {
+        self.list(list).map_or(NO_LIST, |list| list.listed6(source))
+    }
+}
+
 impl Tables for FilterTables {
     fn port(&self, port: u16) -> Option<u32> {
         Some(self.ports.get(&port).copied().unwrap_or(0))
-    }
-
-    fn slot(&self, number: u32) -> Option<&Slot> {
-        self.slots.get((number as usize).checked_sub(1)?)
     }
 
     fn endpoint(&self, key: &EndpointKey) -> Option<u32> {
@@ -179,8 +223,8 @@ struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    fn new(generation: u32, places: Vec<Place<'p>>) -> Result<Self, Refusal> {
-        let models = places.iter().map(model).collect::<Result<_, _>>()?;
+    fn new(generation: u32, places: Vec<Place<'p>>, lists: &[Arc<LargeList>]) -> Result<Self, Refusal> {
+        let models = places.iter().map(|place| model(place, lists)).collect::<Result<_, _>>()?;
         Ok(Self {
             generation,
             places,
@@ -321,20 +365,20 @@ fn check_listeners(plan: &FilterPlan) -> Result<(), Refusal> {
             )
             .field("listener", &listener.name));
         }
-        if let Some(entry) = listener.entries.iter().find(|entry| u32::from(entry.id) >= ENTRY_COUNTERS) {
+        if let Some(entry) = listener.entries.iter().find(|entry| entry.id >= LARGE_LIST) {
             return Err(Refusal::new(
                 "entry_counter",
                 format_args!("entry {} of listener `{}` has no counter", entry.cidr, listener.name),
             )
             .field("id", entry.id)
-            .limit(ENTRY_COUNTERS - 1));
+            .limit(LARGE_LIST - 1));
         }
     }
     Ok(())
 }
 
 /// The slot of a place, with no successor.
-fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
+fn model(place: &Place<'_>, lists: &[Arc<LargeList>]) -> Result<Slot, Refusal> {
     let listener = place.listener;
     let refusal = match (listener.echo, listener.open) {
         (Echo::Silent, _) => Reason::Silent,
@@ -377,6 +421,10 @@ fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
             .remedy("remove entries, or wait until removed ones have drained"));
         }
     }
+    if let Some(large) = &listener.large {
+        let number = lists.iter().zip(1..).find(|(list, _)| Arc::ptr_eq(list, large)).map_or(0, |it| it.1);
+        (slot.list4, slot.list6) = (large.v4().map_or(0, |_| number), large.v6().map_or(0, |_| number));
+    }
     if refusal != Reason::NotAllowed {
         return Ok(slot);
     }
@@ -387,6 +435,15 @@ fn model(place: &Place<'_>) -> Result<Slot, Refusal> {
     }
     (slot.shift4, slot.buckets4) = buckets(&networks(&listener.entries, true), 32);
     (slot.shift6, slot.buckets6) = buckets(&networks(&listener.entries, false), 64);
+    if let Some(large) = &listener.large {
+        // The list has buckets of its own; the slot's are those of the first eight bits, for both.
+        if let Some(table) = large.v4() {
+            (slot.shift4, slot.buckets4) = wide(&networks(&listener.entries, true), 32, table.near);
+        }
+        if let Some(table) = large.v6() {
+            (slot.shift6, slot.buckets6) = wide(&networks(&listener.entries, false), 64, table.near);
+        }
+    }
     Ok(slot)
 }
 
