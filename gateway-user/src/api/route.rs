@@ -88,6 +88,15 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/listeners/{name}/allow" Write "Replace the allowlist", CHANGE, Some("Cidrs"), "Changed", handler::allow::set;
     DELETE "/v1/listeners/{name}/allow" Write "Stop allowing CIDRs and cut their connections", CHANGE, Some("Cidrs"), "Changed", handler::allow::remove;
 
+    GET "/v1/accounts" Read "List the accounts", &[], None, "AccountList", handler::account::list;
+    POST "/v1/accounts" Write "Add an account", CHANGE, Some("Account"), "Changed", handler::account::add;
+    GET "/v1/accounts/{name}" Read "Show an account", &[], None, "AccountItem", handler::account::show;
+    PATCH "/v1/accounts/{name}" Write "Let networks of an account be attached, or not", CHANGE, Some("AccountPatch"), "Changed", handler::account::update;
+    DELETE "/v1/accounts/{name}" Write "Delete an account that has no network here", CHANGE, None, "Changed", handler::account::delete;
+    GET "/v1/accounts/{name}/grants" Read "List what an account has granted", &[], None, "GrantList", handler::account::grants;
+    POST "/v1/accounts/{name}/grants" Write "Note what an account grants", CHANGE, Some("Grants"), "Changed", handler::account::grant;
+    DELETE "/v1/accounts/{name}/grants" Write "Take grants back: the account's networks are torn down", CHANGE, Some("Grants"), "Changed", handler::account::revoke;
+
     GET "/v1/vpcs" Read "List the private networks", &[], None, "VpcList", handler::vpc::list;
     POST "/v1/vpcs" Write "Attach a private network; the answer names its endpoint", CHANGE, Some("Vpc"), "VpcAdded", handler::vpc::add;
     GET "/v1/vpcs/{name}" Read "Show a private network", &[], None, "VpcItem", handler::vpc::show;

@@ -37,6 +37,21 @@ pub struct CidrsRequest {
     pub drain: Option<String>,
 }
 
+/// What an account grants, or grants no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantsRequest {
+    /// `gateway`, `private_link`, `private_zone`.
+    pub grants: Vec<String>,
+}
+
+/// What of an account can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountPatch {
+    pub cross_account: bool,
+}
+
 /// One text or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -3,6 +3,7 @@
 //! Every verb prints for people, or with `--json` exactly the daemon's answer. Refusals go to stderr as prose and, with
 //! `--json`, to stdout as `{"error": …}` too. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon.
 
+mod account;
 mod allow;
 mod caller;
 mod cert;
@@ -145,6 +146,12 @@ pub enum Remote {
     /// Where clients connect: interface, addresses, ports
     #[command(subcommand)]
     Listener(listener::Verb),
+    /// Tenants who own private networks
+    #[command(subcommand)]
+    Account(account::Verb),
+    /// What tenants have granted to this gateway
+    #[command(subcommand)]
+    Grant(account::GrantVerb),
     /// Private networks and their endpoints
     #[command(subcommand)]
     Vpc(vpc::Verb),
@@ -256,6 +263,8 @@ impl Remote {
             Self::History(args) => args.run(session),
             Self::Rollback(args) => args.run(session),
             Self::Listener(verb) => verb.run(session),
+            Self::Account(verb) => verb.run(session),
+            Self::Grant(verb) => verb.run(session),
             Self::Vpc(verb) => verb.run(session),
             Self::EndpointService(verb) => verb.run(session),
             Self::Endpoint(verb) => verb.run(session),

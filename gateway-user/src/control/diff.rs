@@ -47,7 +47,7 @@ fn compare(kind: Kind, name: &str, old: Option<Fields>, new: Option<Fields>, out
             (left, right) if left == right => {}
             // An allowlist is a set: each entry is a line of its own.
             (Some(Value::Array(left)), Some(Value::Array(right)))
-                if ["allow", "security_group", "draining"].contains(&field.as_str()) =>
+                if ["allow", "security_group", "grants", "draining"].contains(&field.as_str()) =>
             {
                 let gone = left.iter().filter(|one| !right.contains(one));
                 out.extend(gone.map(|one| change(Some(field), Some(one.clone()), None)));
@@ -86,7 +86,12 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
                 *chain = Fingerprint::of(b"chain", chain.as_bytes()).to_string();
             }
         }
-        Kind::Gateway | Kind::Domain | Kind::Service | Kind::Route | Kind::EndpointService => {}
+        Kind::Gateway
+        | Kind::Account
+        | Kind::Domain
+        | Kind::Service
+        | Kind::Route
+        | Kind::EndpointService => {}
     }
     Some(fields)
 }

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::Refusal,
     resource::{
-        Certificate, Domain, Endpoint, EndpointService, Gateway, Listener, Route, Service, Vpc, from_toml,
+        Account, Certificate, Domain, Endpoint, EndpointService, Gateway, Listener, Route, Service, Vpc,
+        from_toml,
     },
 };
 
-/// A whole configuration: `[[listener]]`, `[[vpc]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`,
+/// A whole configuration: `[[listener]]`, `[[account]]`, `[[vpc]]`, `[[certificate]]`, `[[domain]]`, `[[service]]`, `[[route]]`,
 /// `[[endpoint_service]]`, `[[endpoint]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +19,8 @@ pub struct Document {
     pub gateway: Vec<Gateway>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listener: Vec<Listener>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub account: Vec<Account>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vpc: Vec<Vpc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

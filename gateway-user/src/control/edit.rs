@@ -1,6 +1,6 @@
 //! Pure: the closed set of changes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -9,8 +9,8 @@ use super::{Caller, Change, Document, Loss};
 use crate::{
     base::{Generation, Name},
     resource::{
-        Allowlist, Certificate, Domain, Endpoint, EndpointService, Host, Listener, Route, Secret, Service,
-        ServicePatch, Vpc,
+        Account, Allowlist, Certificate, Domain, Endpoint, EndpointService, Grant, Host, Listener, Route,
+        Secret, Service, ServicePatch, Vpc,
     },
 };
 
@@ -26,6 +26,24 @@ pub enum Edit {
     },
     ListenerDelete {
         listener: Name,
+    },
+    AccountAdd(Account),
+    /// Whether the account's networks may be attached although the site's `cross_account` is off.
+    AccountUpdate {
+        account: Name,
+        cross_account: bool,
+    },
+    AccountDelete {
+        account: Name,
+    },
+    GrantAdd {
+        account: Name,
+        grants: BTreeSet<Grant>,
+    },
+    /// The account's networks are torn down until it is granted again.
+    GrantRemove {
+        account: Name,
+        grants: BTreeSet<Grant>,
     },
     VpcAdd(Vpc),
     VpcDelete {
@@ -167,6 +185,13 @@ impl Edit {
             Self::ListenerOpen { listener } => format!("listener open {listener}"),
             Self::ListenerClose { listener } => format!("listener close {listener}"),
             Self::ListenerDelete { listener } => format!("listener delete {listener}"),
+            Self::AccountAdd(account) => format!("account add {}", account.name),
+            Self::AccountUpdate { account, cross_account } => {
+                format!("account update {account} --cross-account {cross_account}")
+            }
+            Self::AccountDelete { account } => format!("account delete {account}"),
+            Self::GrantAdd { account, grants } => format!("grant add {account} {}", words(grants)),
+            Self::GrantRemove { account, grants } => format!("grant remove {account} {}", words(grants)),
             Self::VpcAdd(vpc) => format!("vpc add {}", vpc.name),
             Self::VpcDelete { vpc } => format!("vpc delete {vpc}"),
             Self::EndpointServiceAdd { service, replace } => {
@@ -208,6 +233,10 @@ impl Edit {
             }
         }
     }
+}
+
+fn words(grants: &BTreeSet<Grant>) -> String {
+    grants.iter().map(|grant| grant.word()).collect::<Vec<_>>().join(" ")
 }
 
 /// The first entries of a list.

@@ -10,9 +10,9 @@ use super::{
     diff::diff,
     state::{State, export::Secrets, not_found},
     view::{
-        AllowView, CertificateView, ConfirmView, Difference, DomainView, EndpointServiceView, EndpointView,
-        EnforcerView, GatewayView, HistoryView, ListView, ListenerView, RouteView, ServiceView, StatusView,
-        VpcView, build,
+        AccountView, AllowView, CertificateView, ConfirmView, Difference, DomainView, EndpointServiceView,
+        EndpointView, EnforcerView, GatewayView, HistoryView, ListView, ListenerView, RouteView, ServiceView,
+        StatusView, VpcView, build,
     },
 };
 use crate::{
@@ -132,6 +132,19 @@ impl Control {
     pub fn listener(&self, name: &str) -> Result<ListenerView, Refusal> {
         let record = self.saved.state.listeners.get(name).ok_or_else(|| not_found(Kind::Listener, name))?;
         Ok(build::listener(record))
+    }
+
+    /// Every account.
+    #[must_use]
+    pub fn accounts(&self) -> ListView<AccountView> {
+        self.list(build::accounts(&self.saved.state, &self.site))
+    }
+
+    /// # Errors
+    /// `not_found`.
+    pub fn account(&self, name: &str) -> Result<AccountView, Refusal> {
+        let all = build::accounts(&self.saved.state, &self.site);
+        all.into_iter().find(|one| &*one.name == name).ok_or_else(|| not_found(Kind::Account, name))
     }
 
     /// Every private network.
@@ -267,6 +280,10 @@ pub(super) fn item(state: &State, site: &Site, kind: Kind, name: &str) -> Value 
         Kind::Gateway => return Value::Null,
         Kind::Listener => {
             state.listeners.get(name).map(|record| serde_json::to_value(build::listener(record)))
+        }
+        Kind::Account => {
+            let all = build::accounts(state, site);
+            all.into_iter().find(|one| &*one.name == name).map(serde_json::to_value)
         }
         Kind::Vpc => state.vpcs.get(name).map(|vpc| serde_json::to_value(build::vpc(state, vpc, site))),
         Kind::Certificate => state

@@ -3,6 +3,7 @@
 //! Every type checks what can be checked of it alone, while it is read: a value of these types has a good form. What
 //! needs the other resources (references, duplicates, limits) is checked by `control::state`, the only mutator.
 
+pub mod account;
 pub mod address;
 pub mod allowlist;
 pub mod certificate;
@@ -22,6 +23,7 @@ pub mod size;
 pub mod token;
 pub mod vpc;
 
+pub use account::{Account, Grant};
 pub use address::Address;
 pub use allowlist::Allowlist;
 pub use certificate::Certificate;
@@ -49,6 +51,7 @@ use crate::base::{Name, Refusal};
 pub enum Kind {
     Gateway,
     Listener,
+    Account,
     Vpc,
     Certificate,
     Domain,
@@ -65,6 +68,7 @@ impl Kind {
         match self {
             Self::Gateway => "gateway",
             Self::Listener => "listener",
+            Self::Account => "account",
             Self::Vpc => "vpc",
             Self::Certificate => "certificate",
             Self::Domain => "domain",

@@ -1,6 +1,7 @@
 //! What each operation does, one file per kind of resource. Handlers decode, ask `control`, and encode: they decide
 //! nothing about the configuration.
 
+pub(super) mod account;
 pub(super) mod allow;
 pub(super) mod certificate;
 pub(super) mod check;

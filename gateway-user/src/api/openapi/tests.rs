@@ -61,6 +61,9 @@ fn request_schemas_have_exactly_the_fields_of_the_types() {
     let document = document("0");
     for (name, known, aliases) in [
         ("Listener", known::<resource::Listener>(), &["address"][..]),
+        ("Account", known::<resource::Account>(), &[]),
+        ("AccountPatch", known::<wire::AccountPatch>(), &[]),
+        ("Grants", known::<wire::GrantsRequest>(), &[]),
         ("Vpc", known::<resource::Vpc>(), &[]),
         ("EndpointService", known::<resource::EndpointService>(), &["certificate"]),
         ("Endpoint", known::<resource::Endpoint>(), &["subnet", "allow"]),

@@ -9,8 +9,15 @@ use crate::{
     snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress, ListenerOptions},
 };
 
-pub(super) fn plan(state: &State, generation: Generation) -> FilterPlan {
-    let live = state.listeners.values().map(|record| listener(record));
+/// `served` says which listeners are there; those of networks that are not attached any more are silent.
+pub(super) fn plan(state: &State, generation: Generation, served: impl Fn(&Name) -> bool) -> FilterPlan {
+    let live = state.listeners.values().map(|record| {
+        let policy = listener(record);
+        if served(&record.listener.name) {
+            return policy;
+        }
+        FilterListener { open: false, echo: Echo::Silent, entries: Vec::new(), large: None, ..policy }
+    });
     FilterPlan { generation, listeners: live.chain(state.silent.iter().map(silent)).collect() }
 }
 

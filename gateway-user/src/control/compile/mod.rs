@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::state::State;
 use crate::{
-    base::{Generation, Refusal, Site},
+    base::{Generation, Name, Refusal, Site},
     resource::Exposure,
     snapshot::{Snapshot, Visibility, filter::check},
 };
@@ -32,21 +32,33 @@ pub fn compile(
     generation: Generation,
     previous: &Snapshot,
 ) -> Result<Snapshot, Refusal> {
-    let plan = filter::plan(state, generation);
+    let revoked = state.revoked(site);
+    let attached = |name: &str| !revoked.contains_key(name);
+    let served = |listener: &Name| state.network(listener).is_none_or(attached);
+    let plan = filter::plan(state, generation, served);
     check(&plan)?;
-    let endpoints = state.endpoints.values().filter_map(|record| endpoint::compile(state, record, site));
+    let endpoints = state.endpoints.values().filter(|record| attached(&record.endpoint.vpc));
+    let endpoints = endpoints.filter_map(|record| endpoint::compile(state, record, site));
     let endpoints = reuse(endpoints, &previous.endpoints, |one| &one.name);
     let certificates = state.certificates.values().filter_map(|record| record.material.as_ref());
     let mut snapshot = Snapshot {
         generation,
         filter: reuse_one(plan, &previous.filter),
         listeners: reuse(
-            state.listeners.values().map(|record| listener::compile(record)),
+            state
+                .listeners
+                .values()
+                .filter(|record| served(&record.listener.name))
+                .map(|record| listener::compile(record)),
             &previous.listeners,
             |one| &one.name,
         ),
-        vpcs: reuse(state.vpcs.values().map(|vpc| vpc::compile(vpc, site)), &previous.vpcs, |one| &one.name),
-        addresses: vpc::addresses(state, &endpoints),
+        vpcs: reuse(
+            state.vpcs.values().filter(|vpc| attached(&vpc.name)).map(|vpc| vpc::compile(vpc, site)),
+            &previous.vpcs,
+            |one| &one.name,
+        ),
+        addresses: vpc::addresses(state, &attached, &endpoints),
         endpoints,
         own_hosts: reuse(names::compile(state, site).into_iter(), &previous.own_hosts, |one| &one.host),
         dns: Arc::default(),

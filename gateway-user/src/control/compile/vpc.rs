@@ -34,7 +34,11 @@ fn here() -> Name {
 }
 
 /// The addresses of networks and endpoints, sorted.
-pub(super) fn addresses(state: &State, endpoints: &[std::sync::Arc<Endpoint>]) -> Vec<OwnedAddress> {
+pub(super) fn addresses(
+    state: &State,
+    attached: impl Fn(&str) -> bool,
+    endpoints: &[std::sync::Arc<Endpoint>],
+) -> Vec<OwnedAddress> {
     let owned = |vpc: &std::sync::Arc<resource::Vpc>| OwnedAddress {
         interface: vpc.interface.clone(),
         address: vpc.address,
@@ -42,7 +46,8 @@ pub(super) fn addresses(state: &State, endpoints: &[std::sync::Arc<Endpoint>]) -
     let subnets = endpoints.iter().flat_map(|endpoint| &endpoint.subnets);
     let subnets =
         subnets.map(|subnet| OwnedAddress { interface: subnet.interface.clone(), address: subnet.address });
-    let mut addresses: Vec<OwnedAddress> = state.vpcs.values().map(owned).chain(subnets).collect();
+    let mut addresses: Vec<OwnedAddress> =
+        state.vpcs.values().filter(|vpc| attached(&vpc.name)).map(owned).chain(subnets).collect();
     addresses.sort_unstable();
     addresses
 }

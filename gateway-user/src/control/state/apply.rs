@@ -17,6 +17,7 @@ impl State {
         let Document {
             gateway,
             listener,
+            account,
             vpc,
             certificate,
             domain,
@@ -31,6 +32,7 @@ impl State {
         }
         unique(Kind::Gateway, gateway.iter().map(|one| &one.name))?;
         let listeners = unique(Kind::Listener, listener.iter().map(|one| &one.name))?;
+        let accounts = unique(Kind::Account, account.iter().map(|one| &one.name))?;
         let vpcs = unique(Kind::Vpc, vpc.iter().map(|one| &one.name))?;
         let certificates = unique(Kind::Certificate, certificate.iter().map(|one| &one.name))?;
         let domains = unique(Kind::Domain, domain.iter().map(|one| &one.host))?;
@@ -48,6 +50,10 @@ impl State {
         for one in listener {
             let name = one.name.clone();
             self.listener_put(one).map_err(|refusal| within(Kind::Listener, &name, refusal))?;
+        }
+        self.accounts.retain(|name, _| accounts.contains(name));
+        for one in account {
+            self.account_put(one)?;
         }
         for one in vpc {
             let name = one.name.clone();

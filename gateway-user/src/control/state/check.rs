@@ -8,7 +8,7 @@ use std::{
 use super::{Context, ListenerRecord, State, not_found};
 use crate::{
     base::{Name, Refusal},
-    resource::{Address, Instance, Kind, Listener, allowlist},
+    resource::{Address, Instance, Kind, Listener, allowlist, gateway},
 };
 
 impl State {
@@ -45,6 +45,12 @@ impl State {
 
     /// What is named exists, and a domain's certificate covers it.
     fn check_references(&self) -> Result<(), Refusal> {
+        for vpc in self.vpcs.values().filter(|vpc| vpc.account.as_str() != gateway::DEFAULT) {
+            if !self.accounts.contains_key(&vpc.account) {
+                return Err(not_found(Kind::Account, &vpc.account)
+                    .remedy(format_args!("vpc `{}` is of this account; delete it first", vpc.name)));
+            }
+        }
         for domain in self.domains.values() {
             let Some(name) = &domain.cert else { continue };
             let Some(record) = self.certificates.get(name) else {

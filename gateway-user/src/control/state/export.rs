@@ -35,6 +35,7 @@ impl State {
                 .filter(|(name, _)| name.vpc().is_none() && name.endpoint().is_none())
                 .map(|(_, record)| listener(record))
                 .collect(),
+            account: self.accounts.values().map(|account| (**account).clone()).collect(),
             vpc: self.vpcs.values().map(|vpc| self.vpc_form(vpc)).collect(),
             certificate: self.certificates.values().map(|record| certificate(record, secrets)).collect(),
             domain: self.domains.values().map(|domain| (**domain).clone()).collect(),
@@ -51,6 +52,7 @@ impl State {
         let form = match kind {
             Kind::Gateway => return None,
             Kind::Listener => serde_json::to_value(listener(self.listeners.get(name)?)),
+            Kind::Account => serde_json::to_value(self.accounts.get(name)?),
             Kind::Vpc => {
                 let vpc = self.vpcs.get(name)?;
                 let large = self.vpc_listener(vpc).and_then(|record| record.entries.large());

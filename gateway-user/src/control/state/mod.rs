@@ -3,6 +3,7 @@
 //! [`State::edit`] works on a clone: a refused edit leaves the state as it was. Time, randomness, history and keys come
 //! in through [`Context`]. Records sit behind `Arc`s, so a clone is cheap and an untouched record stays the same object.
 
+mod accounts;
 mod allow;
 mod apply;
 mod check;
@@ -30,7 +31,8 @@ use super::{Document, Edit, Issued};
 use crate::{
     base::{Generation, Name, Refusal, Site},
     resource::{
-        Domain, EndpointService, Host, Kind, Route, Vpc, certificate::Key, gateway, token::Fingerprint,
+        Account, Domain, EndpointService, Host, Kind, Route, Vpc, certificate::Key, gateway,
+        token::Fingerprint,
     },
 };
 
@@ -39,6 +41,8 @@ use crate::{
 pub struct State {
     /// Also the listeners of private networks, `vpc:NAME`, and of endpoints, `endpoint:NAME`.
     pub(super) listeners: BTreeMap<Name, Arc<ListenerRecord>>,
+    /// Tenants beside the gateway's own.
+    pub(super) accounts: BTreeMap<Name, Arc<Account>>,
     pub(super) vpcs: BTreeMap<Name, Arc<Vpc>>,
     pub(super) certificates: BTreeMap<Name, Arc<CertificateRecord>>,
     pub(super) domains: BTreeMap<Host, Arc<Domain>>,
@@ -103,6 +107,11 @@ impl State {
                 self.each(&listener, |state, name| state.listener_switch(name, false))
             }
             Edit::ListenerDelete { listener } => self.listener_delete(&listener),
+            Edit::AccountAdd(account) => self.account_add(account),
+            Edit::AccountUpdate { account, cross_account } => self.account_update(&account, cross_account),
+            Edit::AccountDelete { account } => self.account_delete(&account),
+            Edit::GrantAdd { account, grants } => self.grant_add(&account, &grants),
+            Edit::GrantRemove { account, grants } => self.grant_remove(&account, &grants),
             Edit::VpcAdd(vpc) => self.vpc_add(vpc, context),
             Edit::VpcDelete { vpc } => self.vpc_delete(&vpc),
             Edit::EndpointServiceAdd { service, replace } => self.endpoint_service_add(service, replace),
@@ -142,6 +151,7 @@ impl State {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.listeners == other.listeners
+            && self.accounts == other.accounts
             && self.vpcs == other.vpcs
             && self.silent == other.silent
             && self.certificates == other.certificates
@@ -205,6 +215,7 @@ const fn verb(kind: Kind) -> &'static str {
         Kind::EndpointService => "endpoint-service",
         Kind::Gateway
         | Kind::Listener
+        | Kind::Account
         | Kind::Vpc
         | Kind::Domain
         | Kind::Service

@@ -24,6 +24,7 @@ impl State {
             None => (kind, name),
         };
         let mut out: BTreeSet<_> = out.into_iter().map(own).collect();
+        compare(Kind::Account, &self.accounts, &after.accounts, &mut out);
         compare(Kind::Vpc, &self.vpcs, &after.vpcs, &mut out);
         compare(Kind::Certificate, &self.certificates, &after.certificates, &mut out);
         compare(Kind::Domain, &self.domains, &after.domains, &mut out);
@@ -41,6 +42,7 @@ impl State {
         self.listeners.keys().filter(|name| name.endpoint().is_none()).count()
             + self.endpoints.len()
             + self.endpoint_services.len()
+            + self.accounts.len()
             + self.certificates.len()
             + self.domains.len()
             + self.services.len()

@@ -35,6 +35,7 @@ impl State {
             Some(held) if **held == vpc => {}
             Some(_) | None => {
                 supported(&vpc, context.site)?;
+                self.attachable(&vpc, context.site)?;
                 self.vpcs.insert(vpc.name.clone(), Arc::new(vpc));
             }
         }

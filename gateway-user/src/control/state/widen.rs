@@ -9,6 +9,15 @@ pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
     for (name, record) in &after.listeners {
         listener(before.listeners.get(name).map(|held| &**held), record, &mut out);
     }
+    for (name, account) in &after.accounts {
+        let held = before.accounts.get(name);
+        if account.cross_account && !held.is_some_and(|held| held.cross_account) {
+            out.push(format!("networks of account {name} may be attached"));
+        }
+        let granted =
+            account.grants.iter().filter(|grant| !held.is_some_and(|held| held.grants.contains(grant)));
+        out.extend(granted.map(|grant| format!("account {name} grants {grant} again")));
+    }
     for (name, record) in &after.services {
         service(before.services.get(name).map(|held| &**held), record, &mut out);
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     control::state::{CertificateRecord, Large, Material, ServiceRecord, State},
     resource::{
-        Domain, EndpointService, Kind, Route,
+        Account, Domain, EndpointService, Kind, Route,
         certificate::{Chain, Key},
         token::Fingerprint,
     },
@@ -74,6 +74,9 @@ fn insert(
     if kind == Kind::Listener.word() {
         let record = row::decode::<ListenerRow>(key, bytes)?.record();
         state.listeners.insert(record.listener.name.clone(), Arc::new(record));
+    } else if kind == Kind::Account.word() {
+        let account: Account = row::decode(key, bytes)?;
+        state.accounts.insert(account.name.clone(), Arc::new(account));
     } else if kind == Kind::Vpc.word() {
         let row: VpcRow = row::decode(key, bytes)?;
         let (vpc, record) = row.records(lists)?;

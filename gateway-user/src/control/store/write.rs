@@ -85,6 +85,7 @@ fn resource(state: &State, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Fa
     match kind {
         Kind::Gateway => Ok(None),
         Kind::Listener => encoded(state.listeners.get(name).map(|record| ListenerRow::new(record)).as_ref()),
+        Kind::Account => encoded(state.accounts.get(name)),
         Kind::Vpc => encoded(VpcRow::of(state, name).as_ref()),
         Kind::Certificate => encoded(state.certificates.get(name)),
         Kind::Domain => encoded(state.domains.get(name)),

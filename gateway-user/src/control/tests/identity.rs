@@ -14,8 +14,8 @@ use crate::{
         state::{Context, export::Secrets},
     },
     resource::{
-        Address, Allowlist, Domain, Exposure, Host, Instance, Listener, Protocol, Route, Secret, Service,
-        Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
+        Account, Address, Allowlist, Domain, Exposure, Grant, Host, Instance, Listener, Protocol, Route,
+        Secret, Service, Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
     },
     snapshot::Snapshot,
 };
@@ -130,6 +130,7 @@ prop_compose! {
     fn document()(
         listener in (0..6_usize).prop_flat_map(|count| (0..count).map(listener).collect::<Vec<_>>()),
         vpc in (0..4_usize).prop_flat_map(|count| (0..count).map(vpc).collect::<Vec<_>>()),
+        account in proptest::collection::btree_map(name(), any::<[bool; 4]>(), 0..3),
         service in proptest::collection::vec(service(), 1..6),
         domain in proptest::collection::vec((host(), exposure(), any::<bool>()), 0..5),
         route in proptest::collection::vec(
@@ -137,6 +138,15 @@ prop_compose! {
         ),
     ) -> Document {
         let mut document = Document { listener, vpc, service, ..Document::default() };
+        document.account = account.into_iter().map(|(name, [cross_account, grants @ ..])| Account {
+            name: n(&name), cross_account,
+            grants: Grant::ALL.into_iter().zip(grants).filter(|(_, given)| *given).map(|(grant, _)| grant).collect(),
+        }).collect();
+        // Whoever has granted everything owns a network.
+        let owner = document.account.iter().find(|one| one.cross_account && one.grants.len() == 3);
+        if let (Some(owner), Some(vpc)) = (owner, document.vpc.first_mut()) {
+            vpc.account = owner.name.clone();
+        }
         document.domain = domain.into_iter().map(|(host, exposure, https_only)| Domain {
             host, gateway: gateway::default_name(), exposure, cert: None, https_only,
         }).collect();

@@ -4,7 +4,7 @@ use super::world::{self, World, certificate, cidrs, domain, listener_ports, n, r
 use crate::{
     base::{Generation, Name},
     control::{Edit, FirstStart, Options},
-    resource::{ServicePatch, Vpc},
+    resource::{Account, Grant, ServicePatch, Vpc},
 };
 
 /// xorshift64*: enough to pick edits, and the same everywhere.
@@ -31,7 +31,7 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
         let one = |dice: &mut Dice| format!("10.{}.0.0/16", dice.roll(40));
         cidrs(&(0..count).map(|_| one(dice)).collect::<Vec<_>>().join(","))
     };
-    match dice.roll(22) {
+    match dice.roll(24) {
         0 => {
             let address = format!("192.0.2.{}", dice.roll(3));
             Edit::ListenerAdd(listener_ports(&own, "eth9", &address, 80 + dice.roll(3) as u16))
@@ -84,10 +84,23 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
         17 => Edit::DomainDelete { host: "a.org".parse().unwrap() },
         18 | 19 => {
             let address = format!("192.0.2.{}/24", 1 + dice.roll(4));
-            let added = Vpc { authoritative_dns: dice.roll(3) == 0, ..world::vpc(&vpc, "eth9", &address) };
+            let account = n(["default", "default", "a0", "a1"][dice.roll(4) as usize]);
+            let added =
+                Vpc { account, authoritative_dns: dice.roll(3) == 0, ..world::vpc(&vpc, "eth9", &address) };
             Edit::VpcAdd(added)
         }
         20 => Edit::VpcDelete { vpc },
+        21 => {
+            let account = n(&format!("a{}", dice.roll(2)));
+            let grants = Grant::ALL.into_iter().filter(|_| dice.roll(3) > 0).collect();
+            match dice.roll(5) {
+                0 => Edit::AccountAdd(Account { name: account, cross_account: dice.roll(4) > 0, grants }),
+                1 => Edit::AccountDelete { account },
+                2 => Edit::GrantRemove { account, grants },
+                3 => Edit::AccountUpdate { account, cross_account: dice.roll(3) > 0 },
+                _ => Edit::GrantAdd { account, grants },
+            }
+        }
         _ => Edit::Rollback {
             generation: Generation(1 + dice.roll(world.control.generation().0)),
             yes: dice.roll(2) == 0,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::world::{World, cidrs, listener_on, n, vpc};
 use crate::{
-    base::Name,
+    base::{Name, Site},
     control::{Edit, FirstStart, state::silent},
-    resource::Vpc,
+    resource::{Account, Grant, Vpc},
     snapshot::{Exposure, OwnedAddress, filter::Echo},
 };
 
@@ -147,4 +147,94 @@ fn a_rollback_brings_a_network_back_only_with_yes() {
     world.ok(Edit::Rollback { generation, yes: true });
     assert_eq!(world.control.listener("vpc:s1").unwrap().allow, ["0.0.0.0/0"]);
     assert_eq!(world.live("filter").filter.listeners.len(), 1);
+}
+
+fn account(name: &str, grants: &[Grant]) -> Edit {
+    Edit::AccountAdd(Account { name: n(name), cross_account: true, grants: grants.iter().copied().collect() })
+}
+
+fn of(owner: &str, name: &str) -> Vpc {
+    Vpc { account: n(owner), ..vpc(name, "if1", "10.0.0.10/24") }
+}
+
+#[test]
+fn xa_2_each_missing_grant_is_named_and_revoking_one_tears_the_endpoint_down() {
+    let mut world = World::new(FirstStart::Empty);
+    assert_eq!(world.refused(Edit::VpcAdd(of("b", "s1"))).code, "not_found");
+    world.ok(account("b", &[Grant::PrivateLink]));
+    let refusal = world.refused(Edit::VpcAdd(of("b", "s1")));
+    assert_eq!(refusal.code, "missing_grants");
+    assert!(refusal.message.contains("gateway, private_zone") && !refusal.message.contains("private_link"));
+    let grants = |grants: &[Grant]| grants.iter().copied().collect::<std::collections::BTreeSet<_>>();
+    let two = [Grant::Gateway, Grant::PrivateZone];
+    world.ok(Edit::GrantAdd { account: n("b"), grants: grants(&two) });
+    world.ok(Edit::VpcAdd(of("b", "s1")));
+    world.ok(Edit::AllowSet { listener: own("s1"), cidrs: cidrs("10.0.0.0/25"), allow_empty: false });
+    let before = super::world::told(&world.live("filter")).split_once("listeners").unwrap().1.to_owned();
+    assert_eq!(world.refused(Edit::AccountDelete { account: n("b") }).code, "in_use");
+
+    world.ok(Edit::GrantRemove { account: n("b"), grants: grants(&[Grant::PrivateZone]) });
+    world.reopen();
+    let live = world.live("filter");
+    assert!(live.listeners.is_empty() && live.vpcs.is_empty() && live.addresses.is_empty(), "{live:?}");
+    assert_eq!(live.filter.listeners.len(), 1);
+    assert_eq!(live.filter.listeners[0].echo, Echo::Silent);
+    let revoked = world.control.vpc("s1").unwrap().revoked.unwrap();
+    assert!(revoked.contains("private_zone"), "{revoked}");
+    // What else is changed meanwhile is not in the way, and an export is still taken.
+    world.ok(Edit::AllowAdd { listener: own("s1"), cidrs: cidrs("10.0.0.200") });
+    world.ok(Edit::AllowRemove { listener: own("s1"), cidrs: cidrs("10.0.0.200"), drain: None });
+    let same = world.control.export(false);
+    assert!(!world.ok(Edit::Apply(Box::new(same))).changed);
+    let refusal = world.refused(Edit::GrantRemove { account: n("b"), grants: grants(&[Grant::PrivateZone]) });
+    assert_eq!(refusal.code, "not_found");
+
+    world.ok(Edit::GrantAdd { account: n("b"), grants: grants(&[Grant::PrivateZone]) });
+    let after = super::world::told(&world.live("filter")).split_once("listeners").unwrap().1.to_owned();
+    assert_eq!(
+        before.replace(|char: char| char.is_ascii_digit(), ""),
+        after.replace(|char: char| char.is_ascii_digit(), "")
+    );
+}
+
+#[test]
+fn xa_3_the_feature_is_off_until_the_site_or_the_account_has_it() {
+    let mut world = World::new(FirstStart::Empty);
+    world.ok(account("b", &Grant::ALL));
+    world.ok(Edit::AccountUpdate { account: n("b"), cross_account: false });
+    let refusal = world.refused(Edit::VpcAdd(of("b", "s1")));
+    assert_eq!(refusal.code, "cross_account_off");
+    let remedy = refusal.remedy.unwrap();
+    assert!(remedy.contains("account update b") && remedy.contains("cross_account = true"), "{remedy}");
+    world.ok(Edit::AccountUpdate { account: n("b"), cross_account: true });
+    world.ok(Edit::VpcAdd(of("b", "s1")));
+    world.ok(Edit::AccountUpdate { account: n("b"), cross_account: false });
+    assert!(world.live("proxy").vpcs.is_empty());
+}
+
+#[test]
+fn xa_4_and_xr_1_another_region_is_for_networks_of_the_own_account() {
+    let site = Site { region: Some(n("eu-1")), zones: vec![n("i"), n("l"), n("k")], ..Site::default() };
+    let mut world = World::at(FirstStart::Empty, site);
+    world.ok(account("b", &Grant::ALL));
+    let elsewhere = |vpc: Vpc| Vpc { region: Some(n("us-1")), zone: n("z"), ..vpc };
+    let refusal = world.refused(Edit::VpcAdd(elsewhere(of("b", "s1"))));
+    assert_eq!(refusal.code, "cross_account_region");
+    assert!(refusal.remedy.unwrap().contains("XR-1"));
+    world.ok(Edit::VpcAdd(elsewhere(vpc("s1", "if1", "10.0.0.10/24"))));
+    let live = world.live("proxy");
+    assert_eq!((live.vpcs[0].region.as_str(), live.vpcs[0].remote), ("us-1", true));
+    world.ok(Edit::VpcAdd(vpc("s2", "if2", "10.0.0.10/24")));
+    assert!(!world.live("proxy").vpcs[1].remote);
+}
+
+#[test]
+fn pv_2_an_unsupported_zone_is_refused_with_the_supported_ones() {
+    let site = Site { zones: vec![n("i"), n("l"), n("k")], ..Site::default() };
+    let mut world = World::at(FirstStart::Empty, site);
+    let wrong = Vpc { zone: n("g"), ..vpc("s1", "if1", "10.0.0.10/24") };
+    let refusal = world.refused(Edit::VpcAdd(wrong));
+    assert_eq!(refusal.code, "unsupported_zone");
+    assert_eq!(refusal.message, "vswitch vsw-s1 in zone g is not supported, supported zones: [i l k]");
+    world.ok(Edit::VpcAdd(vpc("s1", "if1", "10.0.0.10/24")));
 }

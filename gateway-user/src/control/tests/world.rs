@@ -79,10 +79,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(first: FirstStart) -> Self {
+        Self::at(first, Site::default())
+    }
+
+    /// A control plane on a site with settings of its own; [`Self::reopen`] goes back to the defaults.
+    pub(crate) fn at(first: FirstStart, site: Site) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let enforcers = vec![("filter", Rc::default()), ("proxy", Rc::default())];
-        let control =
-            Control::open(config(directory.path().join("state"), first), handles(&enforcers)).unwrap();
+        let config = Config { site, ..config(directory.path().join("state"), first) };
+        let control = Control::open(config, handles(&enforcers)).unwrap();
         Self { directory, control, enforcers }
     }
 

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
-    AllowView, CertificateView, DomainView, DrainView, EndpointServiceView, EndpointView, EntryView,
-    GatewayView, ListenerView, PrivateNameView, RouteView, ServiceView, SubnetView, TokenView, VpcView,
+    AccountView, AllowView, CertificateView, DomainView, DrainView, EndpointServiceView, EndpointView,
+    EntryView, GatewayView, ListenerView, PrivateNameView, RouteView, ServiceView, SubnetView, TokenView,
+    VpcView,
 };
 use crate::{
     base::{Generation, Site},
@@ -12,7 +13,7 @@ use crate::{
         compile,
         state::{CertificateRecord, EndpointRecord, ListenerRecord, ServiceRecord, State},
     },
-    resource::{Address, Domain, EndpointService, Exposure, Route, Vpc, gateway},
+    resource::{Account, Address, Domain, EndpointService, Exposure, Grant, Route, Vpc, gateway},
     snapshot::names::{self, Names},
 };
 
@@ -121,6 +122,31 @@ pub fn listener(record: &ListenerRecord) -> ListenerView {
     }
 }
 
+/// Every account; the gateway's own comes first.
+#[must_use]
+pub fn accounts(state: &State, site: &Site) -> Vec<AccountView> {
+    let own = Account { name: gateway::default_name(), cross_account: true, grants: Grant::ALL.into() };
+    std::iter::once(&own)
+        .chain(state.accounts.values().map(|account| &**account))
+        .map(|account| self::account(state, account, site))
+        .collect()
+}
+
+fn account(state: &State, account: &Account, site: &Site) -> AccountView {
+    AccountView {
+        name: account.name.clone(),
+        cross_account: account.cross_account || site.cross_account,
+        grants: account.grants.clone(),
+        missing: Grant::ALL.into_iter().filter(|grant| !account.grants.contains(grant)).collect(),
+        vpcs: state
+            .vpcs
+            .values()
+            .filter(|vpc| vpc.account == account.name)
+            .map(|vpc| vpc.name.clone())
+            .collect(),
+    }
+}
+
 #[must_use]
 pub fn vpc(state: &State, vpc: &Vpc, site: &Site) -> VpcView {
     let record = state.vpc_listener(vpc);
@@ -145,6 +171,7 @@ pub fn vpc(state: &State, vpc: &Vpc, site: &Site) -> VpcView {
         authoritative_dns: vpc.authoritative_dns,
         http: vpc.http,
         https: vpc.https,
+        revoked: state.attachable(vpc, site).err().map(|refusal| refusal.message),
         open: record.is_some_and(|record| record.listener.open),
         entries: record.map_or(0, |record| record.entries.len()),
     }

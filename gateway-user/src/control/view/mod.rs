@@ -9,7 +9,7 @@ use super::{Change, Loss};
 use crate::{
     base::{Generation, Name, Refusal},
     resource::{
-        self, Address, Exposure, Host, Instance, Protocol, Timeouts, WeightedService, port,
+        self, Address, Exposure, Grant, Host, Instance, Protocol, Timeouts, WeightedService, port,
         token::Fingerprint,
     },
     snapshot::Channel,
@@ -119,6 +119,18 @@ pub struct ListenerView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    pub name: Name,
+    /// Whether its networks may be attached, by its own flag or the site's.
+    pub cross_account: bool,
+    pub grants: std::collections::BTreeSet<Grant>,
+    /// Grants that it has not given.
+    pub missing: Vec<Grant>,
+    /// Its networks that are here.
+    pub vpcs: Vec<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VpcView {
     pub name: Name,
     pub gateway: Name,
@@ -142,6 +154,9 @@ pub struct VpcView {
     #[serde(with = "port")]
     pub https: Option<u16>,
     pub open: bool,
+    /// Why the network is not attached any more; its endpoint is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
     /// Number of entries of its allowlist; `allow list vpc:NAME` has them.
     pub entries: usize,
 }
