@@ -7,6 +7,7 @@
 //! - `shapes`: exit codes and JSON that scripts rely on; the human form; `--dry-run`.
 //! - `declarative`: `export`, `apply`, `diff`, `history`, `rollback`.
 //! - `manner`: changes that are tried first, wait for a confirmation, or would lock the caller out.
+//! - `networks`: private networks, accounts, grants, long lists.
 //! - `bad_input`: one row per thing that must be refused whole.
 //! - `storage`: what happens to the state on disk: corrupt, loose, killed in mid-write, two daemons.
 //! - `shortage`: a full disk, a read-only one, a lost interface.
@@ -16,6 +17,8 @@
 mod bad_input;
 mod declarative;
 mod manner;
+#[cfg(feature = "privileged")]
+mod networks;
 mod shapes;
 #[cfg(feature = "privileged")]
 mod shortage;

@@ -7,8 +7,8 @@ use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
     observe::{
-        address::AddressStatus, dns::NameSource, filter::FilterSource, liveness::Liveness, seen::SeenSource,
-        traffic::Traffic,
+        address::AddressStatus, dns::NameSource, filter::FilterSource, liveness::Liveness,
+        reach::Reachability, seen::SeenSource, traffic::Traffic,
     },
 };
 
@@ -36,6 +36,8 @@ pub struct Sources {
     pub filter: Option<Rc<dyn FilterSource>>,
     /// What became of the addresses that the gateway holds.
     pub addresses: Option<Box<dyn Fn() -> Vec<AddressStatus>>>,
+    /// Which networks can be reached.
+    pub reach: Option<Box<dyn Fn() -> Vec<Reachability>>>,
     pub names: Option<Rc<dyn NameSource>>,
     /// The generation of each worker.
     pub workers: Option<Box<dyn Fn() -> Vec<WorkerStatus>>>,

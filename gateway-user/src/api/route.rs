@@ -83,7 +83,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/listeners/{name}/open" Write "Let allowed sources connect", CHANGE, None, "Changed", handler::listener::open;
     POST "/v1/listeners/{name}/close" Write "Refuse everybody", CHANGE, None, "Changed", handler::listener::close;
 
-    GET "/v1/listeners/{name}/allow" Read "The allowlist with its counters; `limit` entries (1000) from `offset` on", &["limit", "offset"], None, "AllowList", handler::allow::list;
+    GET "/v1/listeners/{name}/allow" Read "The allowlist with its counters; at most `limit` entries from `offset` on", &["limit", "offset"], None, "AllowList", handler::allow::list;
     POST "/v1/listeners/{name}/allow" Write "Allow CIDRs", CHANGE, Some("Cidrs"), "Changed", handler::allow::add;
     PUT "/v1/listeners/{name}/allow" Write "Replace the allowlist", CHANGE, Some("Cidrs"), "Changed", handler::allow::set;
     DELETE "/v1/listeners/{name}/allow" Write "Stop allowing CIDRs and cut their connections", CHANGE, Some("Cidrs"), "Changed", handler::allow::remove;

@@ -182,8 +182,7 @@ pub struct StatusReply {
     pub dns: Vec<NameSocket>,
     pub workers: Vec<WorkerStatus>,
     pub listeners: Vec<ListenerStatus>,
-    /// Number of attached private networks.
-    pub vpcs: usize,
+    pub vpcs: Vec<VpcStatus>,
     pub domains: usize,
     pub certificates: usize,
     pub services: usize,
@@ -274,11 +273,26 @@ pub struct ListenerStatus {
     pub entries: usize,
 }
 
+/// A private network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcStatus {
+    pub vpc: String,
+    pub interface: String,
+    pub address: String,
+    /// `running`, `unreachable`, `failed` or `revoked`.
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
 /// Packets of one listener with one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictCount {
     /// Empty for packets that belong to no listener.
     pub listener: String,
+    /// How the listener's traffic is metered: `public`, `private` or `remote`; empty without a listener.
+    #[serde(default)]
+    pub channel: String,
     pub reason: String,
     /// `pass` or `drop`.
     pub verdict: String,

@@ -30,7 +30,7 @@ use crate::{
     base::clock,
     control::{self, Control, FirstStart},
     dns::{self, Dns},
-    kernel::{self, Addresses, Filter},
+    kernel::{self, Addresses, Filter, Reach},
     observe::{
         access::Target,
         liveness::Liveness,
@@ -82,6 +82,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let proxy = Proxy::start(proxy_config(settings, filter.barred())).context("the proxy cannot start")?;
     let traffic = proxy.counters();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
+    let reach = Shared::new(Reach::default());
     let addresses = Shared::new(Addresses::open(&settings.state)?);
     let liveness = Liveness::default();
     let dns = Shared::new(Dns::start(dns_config(settings, &liveness))?);
@@ -119,7 +120,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &addresses, &dns, &proxy, &liveness),
+        sources::sources(&filter, &addresses, &dns, &proxy, &liveness, &reach),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -138,6 +139,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         proxy.clone(),
         filter_metrics,
         liveness,
+        reach,
     ));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -200,6 +202,7 @@ async fn upkeep(
     proxy: Shared<Proxy>,
     metrics: FilterMetrics,
     liveness: Liveness,
+    reach: Shared<Reach>,
 ) {
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -222,7 +225,9 @@ async fn upkeep(
                 if let Err(refusal) = proxy.0.borrow_mut().retry() {
                     tracing::warn!(%refusal, "a waiting listener could not be bound");
                 }
-                metrics.update(&filter);
+                let snapshot = control.borrow().snapshot();
+                metrics.update(&filter, |listener| snapshot.channel(listener));
+                reach.0.borrow_mut().tick(&snapshot, clock::now());
                 liveness::look(&control.borrow().snapshot(), &liveness);
             }
         }

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
     dns::Dns,
-    kernel::{Addresses, Filter},
+    kernel::{Addresses, Filter, Reach},
     observe::liveness::Liveness,
     proxy::Proxy,
     snapshot::Subscriber as _,
@@ -19,10 +19,13 @@ pub(super) fn sources(
     dns: &Shared<Dns>,
     proxy: &Shared<Proxy>,
     liveness: &Liveness,
+    reach: &Shared<Reach>,
 ) -> Sources {
     let (addresses, workers, sockets, users) =
         (addresses.clone(), proxy.clone(), proxy.clone(), proxy.clone());
+    let reach = reach.clone();
     Sources {
+        reach: Some(Box::new(move || reach.0.borrow().status())),
         filter: Some(Rc::new(filter.clone())),
         addresses: Some(Box::new(move || addresses.0.borrow().status())),
         names: Some(Rc::new(dns.clone())),

@@ -21,9 +21,9 @@ pub enum Verb {
     List {
         /// Name of the listener
         listener: String,
-        /// Print at most so many entries
-        #[arg(long, value_name = "N", default_value_t = 1000)]
-        limit: usize,
+        /// Print at most so many entries [default: 1000, with --json all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
         /// Leave out the first entries
         #[arg(long, value_name = "N", default_value_t = 0)]
         offset: usize,
@@ -107,8 +107,12 @@ fn call(method: Method, listener: &str, request: &CidrsRequest) -> Call {
     Call::new(method, &["listeners", listener, "allow"]).json(request)
 }
 
+/// Entries that are printed for people.
+const PAGE: usize = 1000;
+
 /// Prints a part of a list, and says so when it is not all.
-fn list(session: &Session, listener: &str, limit: usize, offset: usize) -> Done {
+fn list(session: &Session, listener: &str, limit: Option<usize>, offset: usize) -> Done {
+    let limit = limit.unwrap_or(if session.json { usize::MAX } else { PAGE });
     let call = Call::get(&["listeners", listener, "allow"]).query("limit", limit).query("offset", offset);
     let reply = session.client.send(call)?;
     if session.json {

@@ -29,6 +29,9 @@ pub(super) fn run(session: &Session) -> Done {
             field(confirm, "back_to"),
         ));
     }
+    if reply.get("vpcs").and_then(Value::as_array).is_some_and(|vpcs| !vpcs.is_empty()) {
+        head.push_str(&section(&reply, "vpcs", &["vpc", "interface", "address", "state", "detail"]));
+    }
     for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         head.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
     }

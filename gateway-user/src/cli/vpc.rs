@@ -89,6 +89,7 @@ impl Verb {
                     ("ADDRESS", "address"),
                     ("ZONE", "zone"),
                     ("REGION", "region"),
+                    ("STATE", "state"),
                     ("OPEN", "open"),
                     ("ENTRIES", "entries"),
                 ],

@@ -30,6 +30,7 @@ mod mode;
 mod netlink;
 mod object;
 mod pin;
+mod reach;
 mod standing;
 mod tables;
 mod tier;
@@ -43,6 +44,7 @@ pub use doctor::{Check, Level, probe};
 pub use filter::Filter;
 pub use mode::{FilterMode, InvalidMode};
 pub use pin::{DEFAULT_ROOT, default_directory};
+pub use reach::Reach;
 
 /// Settings of the kernel filter.
 #[derive(Clone, Debug, PartialEq, Eq)]

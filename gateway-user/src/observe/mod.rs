@@ -7,5 +7,6 @@ pub mod filter;
 pub mod liveness;
 pub mod log;
 pub mod metrics;
+pub mod reach;
 pub mod seen;
 pub mod traffic;

@@ -14,7 +14,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::base::{Generation, Name};
+use crate::{
+    base::{Generation, Name},
+    snapshot::Channel,
+};
 
 /// Buckets of the latency histogram: bucket `n` counts durations below `2^n` µs, the last one everything longer.
 pub const BUCKETS: usize = 28;
@@ -90,6 +93,9 @@ pub struct ServiceCells {
 #[repr(align(128))]
 pub struct ListenerCells {
     pub accepted: Cell,
+    /// Body bytes of requests and answers.
+    pub bytes_in: Cell,
+    pub bytes_out: Cell,
     pub refused: [Cell; REFUSALS.len()],
     /// Connections open now.
     pub live: Cell,
@@ -152,6 +158,8 @@ struct Inner {
     generation: Generation,
     services: BTreeMap<(Name, Name), Arc<ServiceCounters>>,
     listeners: BTreeMap<(Name, Name), Arc<ListenerCounters>>,
+    /// How each listener's traffic is metered; public, where nothing else is said.
+    channels: BTreeMap<Name, Channel>,
 }
 
 /// A service's figures, merged.
@@ -187,6 +195,10 @@ pub struct ServiceTraffic {
 pub struct ListenerTraffic {
     pub gateway: String,
     pub name: String,
+    pub channel: Channel,
+    /// Body bytes of requests and answers.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
     pub accepted: u64,
     pub live: u64,
     pub cut: u64,
@@ -269,7 +281,7 @@ impl ListenerCounters {
         &self.cells[worker]
     }
 
-    fn report(&self) -> ListenerTraffic {
+    fn report(&self, channel: Channel) -> ListenerTraffic {
         let sum =
             |pick: fn(&ListenerCells) -> &Cell| self.cells.iter().map(|cells| pick(cells).get()).sum::<u64>();
         let each =
@@ -277,6 +289,9 @@ impl ListenerCounters {
         ListenerTraffic {
             gateway: self.gateway.to_string(),
             name: self.name.to_string(),
+            channel,
+            bytes_in: sum(|cells| &cells.bytes_in),
+            bytes_out: sum(|cells| &cells.bytes_out),
             accepted: sum(|cells| &cells.accepted),
             live: sum(|cells| &cells.live),
             cut: sum(|cells| &cells.cut),
@@ -334,6 +349,11 @@ impl Traffic {
         inner.listeners.retain(|(gateway, name), _| listener(gateway, name));
     }
 
+    /// Says how each listener's traffic is metered.
+    pub fn set_channels(&self, channels: BTreeMap<Name, Channel>) {
+        self.lock().channels = channels;
+    }
+
     /// All figures, merged over the workers.
     #[must_use]
     pub fn report(&self) -> Report {
@@ -341,7 +361,13 @@ impl Traffic {
         Report {
             generation: inner.generation,
             services: inner.services.values().map(|counters| counters.report()).collect(),
-            listeners: inner.listeners.values().map(|counters| counters.report()).collect(),
+            listeners: inner
+                .listeners
+                .values()
+                .map(|counters| {
+                    counters.report(inner.channels.get(&counters.name).copied().unwrap_or_default())
+                })
+                .collect(),
             log_lost: self.log_lost.load(Relaxed),
             worker_panics: self.worker_panics.load(Relaxed),
             connection_panics: self.connection_panics.load(Relaxed),

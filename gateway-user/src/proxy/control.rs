@@ -390,6 +390,8 @@ impl Proxy {
         });
         self.view = Arc::new(view);
         self.publish();
+        let listeners = snapshot.listeners.iter().map(|listener| &listener.name);
+        traffic.set_channels(listeners.map(|name| (name.clone(), snapshot.channel(name))).collect());
         traffic.retain(
             snapshot.generation,
             |gateway, name| snapshot.services.iter().any(|s| s.gateway == *gateway && s.name == *name),

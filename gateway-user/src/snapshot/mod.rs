@@ -49,6 +49,24 @@ pub struct Snapshot {
     pub services: Vec<Arc<http::Service>>,
 }
 
+impl Snapshot {
+    /// How the traffic of a listener is metered.
+    #[must_use]
+    pub fn channel(&self, listener: &Name) -> Channel {
+        let endpoint = listener.endpoint().map(|name| {
+            self.endpoints.iter().find(|endpoint| &*endpoint.name == name).map(|endpoint| &*endpoint.vpc)
+        });
+        match (listener.vpc().map(Some), endpoint) {
+            (None, None) => Channel::Public,
+            (vpc, endpoint) => {
+                let name = vpc.or(endpoint).flatten();
+                let vpc = self.vpcs.iter().find(|vpc| Some(&*vpc.name) == name);
+                vpc.map_or(Channel::Private, |vpc| vpc.channel())
+            }
+        }
+    }
+}
+
 /// Where requests may come from: the exposure of a listener, a domain or a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Exposure {

@@ -64,10 +64,11 @@ pub struct EndpointSubnet {
 }
 
 /// How traffic reaches the gateway, for metering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// From the Internet.
+    #[default]
     Public,
     /// From a private network of this region.
     Private,

@@ -15,15 +15,12 @@ use crate::{
     snapshot::filter::Reason,
 };
 
-/// Entries of one answer, unless the request says otherwise.
-const PAGE: usize = 1000;
-
 pub(in crate::api) fn list(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let number = |key: &str| {
         let number = request.query.number(key)?;
         Ok::<_, Refusal>(number.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
     };
-    let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?.unwrap_or(PAGE));
+    let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?.unwrap_or(usize::MAX));
     let view = context.control.borrow().allowlist(request.segment(), offset, limit)?;
     let report = context.sources.filter.as_ref().map(|filter| filter.report());
     let counts = report.iter().flat_map(|report| &report.listeners).find(|listener| listener.id == view.id);

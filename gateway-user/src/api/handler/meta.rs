@@ -84,7 +84,7 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
             .collect(),
         workers: context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default(),
         listeners,
-        vpcs: control.vpcs,
+        vpcs: super::vpc::status(context),
         domains: control.domains,
         certificates: control.certificates,
         services: control.services,

@@ -25,7 +25,7 @@ pub(in crate::api) fn stats(context: &Context, _: &Request) -> Result<Reply, Ref
     let mut reply = json(&traffic(context))?;
     if let Reply::Json(Value::Object(map)) = &mut reply {
         map.insert("generation".to_owned(), context.control.borrow().generation().0.into());
-        if let Reply::Json(filter) = json(&verdicts(&filter))? {
+        if let Reply::Json(filter) = json(&verdicts(context, &filter))? {
             map.insert("filter".to_owned(), filter);
         }
     }
@@ -45,6 +45,7 @@ fn refused(context: &Context) -> Vec<VerdictCount> {
         for (reason, connections) in listener.refused.into_iter().filter(|(_, count)| *count > 0) {
             counts.push(VerdictCount {
                 listener: listener.name.clone(),
+                channel: listener.channel.word().to_owned(),
                 reason: reason.to_owned(),
                 verdict: "drop".to_owned(),
                 tier: "accept".to_owned(),
@@ -73,7 +74,7 @@ pub(in crate::api) fn drops(context: &Context, request: &Request) -> Result<Repl
     let recent = records.get(records.len().saturating_sub(RECENT)..).unwrap_or_default();
     json(&DropsReply {
         generation,
-        items: verdicts(&report)
+        items: verdicts(context, &report)
             .into_iter()
             .filter(|count| count.verdict == "drop")
             .chain(refused(context))
@@ -115,18 +116,21 @@ fn line(record: &DropRecord) -> DropLine {
     }
 }
 
-fn verdicts(report: &FilterReport) -> Vec<VerdictCount> {
-    let count = |listener: &str, row: &ReasonCount| VerdictCount {
+fn verdicts(context: &Context, report: &FilterReport) -> Vec<VerdictCount> {
+    let snapshot = context.control.borrow().snapshot();
+    let count = |listener: &str, channel: &str, row: &ReasonCount| VerdictCount {
         listener: listener.to_owned(),
+        channel: channel.to_owned(),
         reason: row.reason.to_owned(),
         verdict: if row.dropped { "drop" } else { "pass" }.to_owned(),
         tier: "filter".to_owned(),
         packets: row.count.packets,
         bytes: row.count.bytes,
     };
-    let listed = report
-        .listeners
-        .iter()
-        .flat_map(|listener| listener.reasons.iter().map(|row| count(&listener.listener, row)));
-    listed.chain(report.unlisted.iter().map(|row| count("", row))).collect()
+    let listed = report.listeners.iter().flat_map(|listener| {
+        let channel = snapshot.channel(&listener.listener).word();
+        listener.reasons.iter().map(move |row| (listener, channel, row))
+    });
+    let listed = listed.map(|(listener, channel, row)| count(&listener.listener, channel, row));
+    listed.chain(report.unlisted.iter().map(|row| count("", "", row))).collect()
 }

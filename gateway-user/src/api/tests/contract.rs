@@ -301,7 +301,7 @@ fn what_the_filter_says_is_shown() {
     let drops = daemon.send(Call::get(&["drops"]));
     assert_eq!(
         drops["items"],
-        json!([{"listener": "edge", "reason": "not_allowed", "verdict": "drop", "tier": "filter", "packets": 3,
+        json!([{"listener": "edge", "channel": "public", "reason": "not_allowed", "verdict": "drop", "tier": "filter", "packets": 3,
             "bytes": 180}])
     );
     assert_eq!((&drops["lost"], drops["events"].as_array().unwrap().len()), (&json!(2), 3));

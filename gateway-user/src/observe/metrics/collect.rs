@@ -47,6 +47,8 @@ impl Collector for TrafficCollector {
         let listeners = &report.listeners;
         listener_counter(&mut encoder, names::ACCEPTED, listeners, |l| l.accepted)?;
         listener_counter(&mut encoder, names::CUT, listeners, |l| l.cut)?;
+        listener_counter(&mut encoder, names::LISTENER_BYTES_IN, listeners, |l| l.bytes_in)?;
+        listener_counter(&mut encoder, names::LISTENER_BYTES_OUT, listeners, |l| l.bytes_out)?;
         by_class(
             &mut encoder,
             names::OWN_ANSWERS,
@@ -56,10 +58,11 @@ impl Collector for TrafficCollector {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for listener in listeners {
             for (reason, count) in &listener.refused {
-                let [gateway, listener] = labels("listener", &listener.gateway, &listener.name);
+                let [gateway, name, channel] = listener_labels(listener);
                 ConstCounter::new(*count).encode(family.encode_family(&[
                     gateway,
-                    listener,
+                    name,
+                    channel,
                     ("reason", *reason),
                 ])?)?;
             }
@@ -67,20 +70,18 @@ impl Collector for TrafficCollector {
         let (name, help) = names::LIVE;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for listener in listeners {
-            ConstGauge::new(listener.live as i64).encode(family.encode_family(&labels(
-                "listener",
-                &listener.gateway,
-                &listener.name,
-            ))?)?;
+            ConstGauge::new(listener.live as i64)
+                .encode(family.encode_family(&listener_labels(listener))?)?;
         }
         let (name, help) = names::HANDSHAKES;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for listener in listeners {
             for (result, count) in [("ok", listener.handshakes), ("failed", listener.handshake_failures)] {
-                let [gateway, listener] = labels("listener", &listener.gateway, &listener.name);
+                let [gateway, name, channel] = listener_labels(listener);
                 ConstCounter::new(count).encode(family.encode_family(&[
                     gateway,
-                    listener,
+                    name,
+                    channel,
                     ("result", result),
                 ])?)?;
             }
@@ -118,6 +119,11 @@ fn labels<'a>(kind: &'a str, gateway: &'a str, name: &'a str) -> [Label<'a>; 2] 
     [("gateway", gateway), (kind, name)]
 }
 
+fn listener_labels(listener: &ListenerTraffic) -> [Label<'_>; 3] {
+    let [gateway, name] = labels("listener", &listener.gateway, &listener.name);
+    [gateway, name, ("channel", listener.channel.word())]
+}
+
 fn service_counter(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
@@ -143,11 +149,7 @@ fn listener_counter(
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for listener in listeners {
-        ConstCounter::new(pick(listener)).encode(family.encode_family(&labels(
-            "listener",
-            &listener.gateway,
-            &listener.name,
-        ))?)?;
+        ConstCounter::new(pick(listener)).encode(family.encode_family(&listener_labels(listener))?)?;
     }
     Ok(())
 }

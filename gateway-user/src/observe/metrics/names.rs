@@ -32,6 +32,19 @@ pub const LIVE: (&str, &str) = ("gateway_connections", "Client connections open 
 /// Cut connections.
 pub const CUT: (&str, &str) =
     ("gateway_connections_cut", "Connections cut because their source lost its access");
+/// Request body bytes by listener and channel.
+pub const LISTENER_BYTES_IN: (&str, &str) = (
+    "gateway_listener_request_bytes",
+    "Request body bytes by listener and channel (public, private, remote)",
+);
+/// Response body bytes by listener and channel.
+pub const LISTENER_BYTES_OUT: (&str, &str) = (
+    "gateway_listener_response_bytes",
+    "Response body bytes by listener and channel (public, private, remote)",
+);
+/// Bytes judged by the kernel filter.
+pub const FILTER_BYTES: (&str, &str) =
+    ("gateway_filter_bytes", "Bytes to listeners judged in the kernel, by listener, channel and reason");
 /// TLS handshakes.
 pub const HANDSHAKES: (&str, &str) = ("gateway_tls_handshakes", "TLS handshakes, by result");
 /// Answers of the gateway itself.

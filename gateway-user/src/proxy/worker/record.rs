@@ -205,6 +205,12 @@ impl Record {
         let id = self.worker.id;
         let status = if self.complete { self.status } else { Failure::ClientGone.status() };
         let class = class(status);
+        {
+            let counters = self.conn.counters.borrow();
+            let cells = counters.worker(id);
+            cells.bytes_in.add(self.bytes_in());
+            cells.bytes_out.add(self.bytes_out);
+        }
         match &self.target {
             Some(target) => {
                 let cells = target.view.counters.worker(id);
