@@ -1,10 +1,12 @@
 //! Private networks: not tests, but the gateway host that they begin with, beside the tests' own modules.
 //!
 //! - `endpoint`: the private endpoint's life (PV-1 … PV-3, PV-5 … PV-8).
+//! - `kinds`: interfaces without native XDP.
 //! - `isolation`: nothing reaches an endpoint but what comes in by its own network. The packets are rows.
 
 mod endpoint;
 mod isolation;
+mod kinds;
 
 use std::net::{IpAddr, SocketAddr};
 
