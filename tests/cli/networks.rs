@@ -23,7 +23,7 @@ fn add(name: &str) -> Vec<&str> {
         "--interface",
         "lo",
         "--address",
-        "127.9.9.9/8",
+        "10.99.0.1/24",
         "--zone",
         "i",
         "--http",
@@ -38,7 +38,11 @@ fn a_network_is_added_shown_and_deleted_with_its_listener() {
     let desk = desk();
     let added = desk.ok(&add("s1"));
     assert_eq!((&added["name"], &added["changed"]), (&"s1".into(), &true.into()), "{added}");
-    assert_eq!((&added["endpoint"], &added["address"]), (&"vpc:s1".into(), &"127.9.9.9/8".into()), "{added}");
+    assert_eq!(
+        (&added["endpoint"], &added["address"]),
+        (&"vpc:s1".into(), &"10.99.0.1/24".into()),
+        "{added}"
+    );
     let shown = desk.ok(&["vpc", "show", "s1"]);
     for (field, value) in [
         ("account", "default"),
@@ -125,7 +129,7 @@ fn a_long_list_is_set_at_once_and_printed_in_pages() {
     let started = std::time::Instant::now();
     desk.ok(&["listener", "close", "vpc:s1"]);
     println!("another edit beside it in {:?}", started.elapsed());
-    desk.ok(&["allow", "add", "vpc:s1", "10.9.9.9"]);
+    desk.ok(&["allow", "add", "vpc:s1", "11.9.9.9"]);
     desk.ok(&["allow", "remove", "vpc:s1", "10.0.0.0,10.0.0.2"]);
     assert_eq!(desk.ok(&["vpc", "show", "s1"])["entries"], 99_999);
     // An export that is applied is the same, long list and all.
