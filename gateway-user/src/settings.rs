@@ -9,9 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::base::{Name, Refusal, Site, site::DNS_TTL};
+use crate::{
+    base::{Name, Refusal, Site, site::DNS_TTL},
+    defence,
+};
 
 /// What the daemon needs to know before it reads its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Settings {
     pub closed_mode: ClosedMode,
     /// Region, zones and features of this site (`region`, `zones`, `cross_account`, `dns_zone`, `dns`, `dns_ttl`).
     pub site: Site,
+    /// What follows when an allowed source misbehaves, and who is never banned for it (`ban`, `trusted_proxies`).
+    pub defence: defence::Settings,
     /// Answers of the name server per second and network of askers; 0: no limit.
     pub dns_rate: u32,
     /// Data-plane threads; `None`: one per core.
@@ -100,6 +106,15 @@ pub enum UnknownSni {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// What follows when an allowed source misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BanMode {
+    Off,
+    Observe,
+    Enforce,
 }
 
 /// What the command line said.
@@ -193,6 +208,9 @@ struct File {
     dns: Vec<String>,
     dns_ttl: Option<u32>,
     dns_rate: Option<u32>,
+    ban: Option<BanMode>,
+    #[serde(default)]
+    trusted_proxies: Vec<IpNet>,
     workers: Option<usize>,
     access_log: Option<String>,
     log: Option<String>,
@@ -271,6 +289,14 @@ impl Settings {
                 dns: parse_dns(&file.dns, file.dns_zone.as_deref())?,
                 dns_zone: file.dns_zone.as_deref().map(parse_dns_zone).transpose()?,
                 dns_ttl: parse_dns_ttl(file.dns_ttl)?,
+            },
+            defence: defence::Settings {
+                mode: match file.ban.unwrap_or(BanMode::Observe) {
+                    BanMode::Off => defence::Mode::Off,
+                    BanMode::Observe => defence::Mode::Observe,
+                    BanMode::Enforce => defence::Mode::Enforce,
+                },
+                trusted: file.trusted_proxies,
             },
             dns_rate: file.dns_rate.unwrap_or(DNS_RATE),
             workers: file.workers,

@@ -19,6 +19,7 @@
 //! - `private`: private networks (PV, XA, XR), their isolation, large lists. What they begin with is in its `mod.rs`.
 //! - `dns`: names, asked by dig and through unbound (PA-6, PV-4, PV-6, CD-5, AD-1 … AD-3).
 //! - `endpoints`: endpoints of platform services (PL-1 … PL-7), the gateway's names (PA-6).
+//! - `defence`: monitoring, bans, budgets and caps for sources that the list admits.
 //! - `service`: tokens, limits, domains, certificates, routes, end to end (SV-3, SV-4, SV-7).
 //! - `privileges`: as another user, and without any privilege.
 #![expect(
@@ -31,6 +32,7 @@ mod allowlist;
 mod attempts;
 mod bystanders;
 mod churn;
+mod defence;
 mod dns;
 mod endpoints;
 mod evasion;

@@ -6,6 +6,7 @@ use super::{request::Request, wire::WorkerStatus};
 use crate::{
     base::{Refusal, clock},
     control::{Control, Edit, Options, Outcome},
+    defence::Bans,
     observe::{
         address::AddressStatus, dns::NameSource, filter::FilterSource, liveness::Liveness,
         reach::Reachability, seen::SeenSource, traffic::Traffic,
@@ -47,6 +48,8 @@ pub struct Sources {
     pub seen: Option<Box<dyn SeenSource>>,
     /// Addresses that cannot be reached now.
     pub liveness: Option<Liveness>,
+    /// Who is banned.
+    pub bans: Option<Rc<dyn Bans>>,
     /// The proxy's counters.
     pub traffic: Option<Arc<Traffic>>,
 }

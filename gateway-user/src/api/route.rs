@@ -81,6 +81,8 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/listeners/{name}" Read "Show a listener", &[], None, "ListenerItem", handler::listener::show;
     DELETE "/v1/listeners/{name}" Write "Delete a listener", CHANGE, None, "Changed", handler::listener::delete;
     POST "/v1/listeners/{name}/open" Write "Let allowed sources connect", CHANGE, None, "Changed", handler::listener::open;
+    PATCH "/v1/listeners/{name}/limits" Write "Change limits of a listener; null takes one off", CHANGE, Some("Limits"), "Changed", handler::listener::limit;
+    POST "/v1/listeners/{name}/monitor" Write "Let what the allowlist would drop pass and count it, for a stated time", CHANGE, Some("Monitor"), "Changed", handler::listener::monitor;
     POST "/v1/listeners/{name}/close" Write "Refuse everybody", CHANGE, None, "Changed", handler::listener::close;
 
     GET "/v1/listeners/{name}/allow" Read "The allowlist with its counters; at most `limit` entries from `offset` on", &["limit", "offset"], None, "AllowList", handler::allow::list;
@@ -96,6 +98,10 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/accounts/{name}/grants" Read "List what an account has granted", &[], None, "GrantList", handler::account::grants;
     POST "/v1/accounts/{name}/grants" Write "Note what an account grants", CHANGE, Some("Grants"), "Changed", handler::account::grant;
     DELETE "/v1/accounts/{name}/grants" Write "Take grants back: the account's networks are torn down", CHANGE, Some("Grants"), "Changed", handler::account::revoke;
+
+    GET "/v1/bans" Read "Who is banned, and what became of offences of late", &[], None, "BanList", handler::ban::list;
+    POST "/v1/bans" Write "Ban a source for a while", &["dry_run"], Some("Ban"), "BanChanged", handler::ban::add;
+    DELETE "/v1/bans/{source}" Write "End a ban", &["dry_run"], None, "BanChanged", handler::ban::lift;
 
     GET "/v1/vpcs" Read "List the private networks", &[], None, "VpcList", handler::vpc::list;
     POST "/v1/vpcs" Write "Attach a private network; the answer names its endpoint", CHANGE, Some("Vpc"), "VpcAdded", handler::vpc::add;

@@ -271,6 +271,9 @@ pub struct ListenerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     pub entries: usize,
+    /// Seconds for which its allowlist still drops nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitored: Option<u64>,
 }
 
 /// A private network.

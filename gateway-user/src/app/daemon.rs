@@ -24,11 +24,12 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{liveness, privileges, shared::Shared, sources};
+use super::{defence::Defence, liveness, privileges, shared::Shared, sources};
 use crate::{
     api::{self, Writers},
     base::clock,
     control::{self, Control, FirstStart},
+    defence::{self, Reports},
     dns::{self, Dns},
     kernel::{self, Addresses, Filter, Reach},
     observe::{
@@ -79,7 +80,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     // After the change of user: the daemon's own user may write.
     let writers = Writers::new(settings.control_group.as_deref()).unwrap_or(writers);
 
-    let proxy = Proxy::start(proxy_config(settings, filter.barred())).context("the proxy cannot start")?;
+    let (reports, inbox) = defence::reports();
+    let proxy =
+        Proxy::start(proxy_config(settings, filter.barred(), reports)).context("the proxy cannot start")?;
     let traffic = proxy.counters();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
     let reach = Shared::new(Reach::default());
@@ -109,6 +112,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     liveness::look(&control.borrow().snapshot(), &liveness);
     say_what_is_in_force(&control, &filter, &addresses, &proxy);
 
+    let defence = Rc::new(Defence::open(settings.defence.clone(), inbox, &filter));
+
     let metrics = Arc::new(Metrics::new(traffic));
     let filter_metrics = FilterMetrics::default();
     metrics.register(Box::new(filter_metrics.clone()));
@@ -120,7 +125,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &addresses, &dns, &proxy, &liveness, &reach),
+        sources::sources(&filter, &addresses, &dns, &proxy, &liveness, &reach, &defence),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -140,6 +145,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         filter_metrics,
         liveness,
         reach,
+        defence,
     ));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -203,6 +209,7 @@ async fn upkeep(
     metrics: FilterMetrics,
     liveness: Liveness,
     reach: Shared<Reach>,
+    defence: Rc<Defence>,
 ) {
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -212,6 +219,7 @@ async fn upkeep(
         tokio::select! {
             _ = poll.tick() => {
                 filter.0.borrow_mut().poll();
+                defence.poll();
                 let now = clock::unix();
                 let due = control.borrow().next_deadline().is_some_and(|deadline| deadline <= now);
                 if due && let Err(refusal) = control.borrow_mut().tick(now) {
@@ -225,6 +233,7 @@ async fn upkeep(
                 if let Err(refusal) = proxy.0.borrow_mut().retry() {
                     tracing::warn!(%refusal, "a waiting listener could not be bound");
                 }
+                defence.reconcile();
                 let snapshot = control.borrow().snapshot();
                 metrics.update(&filter, |listener| snapshot.channel(listener));
                 reach.0.borrow_mut().tick(&snapshot, clock::now());
@@ -257,8 +266,9 @@ fn dns_config(settings: &Settings, liveness: &Liveness) -> dns::Config {
     }
 }
 
-fn proxy_config(settings: &Settings, barred: Barred) -> proxy::Config {
+fn proxy_config(settings: &Settings, barred: Barred, reports: Arc<Reports>) -> proxy::Config {
     proxy::Config {
+        reports,
         workers: settings.workers.and_then(NonZeroUsize::new),
         access_log: match &settings.access_log {
             AccessLog::Stderr => Target::Stderr,

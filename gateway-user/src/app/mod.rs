@@ -1,6 +1,7 @@
 //! The composition root: the only place that sees all rooms.
 
 mod daemon;
+mod defence;
 mod liveness;
 mod privileges;
 mod shared;

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::shared::Shared;
+use super::{defence::Defence, shared::Shared};
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
+    defence::Bans,
     dns::Dns,
     kernel::{Addresses, Filter, Reach},
     observe::liveness::Liveness,
@@ -20,6 +21,7 @@ pub(super) fn sources(
     proxy: &Shared<Proxy>,
     liveness: &Liveness,
     reach: &Shared<Reach>,
+    defence: &Rc<Defence>,
 ) -> Sources {
     let (addresses, workers, sockets, users) =
         (addresses.clone(), proxy.clone(), proxy.clone(), proxy.clone());
@@ -33,6 +35,7 @@ pub(super) fn sources(
         sockets: Some(Box::new(move || socket_status(&sockets))),
         seen: Some(Box::new(move || users.0.borrow().seen())),
         liveness: Some(liveness.clone()),
+        bans: Some(Rc::clone(defence) as Rc<dyn Bans>),
         traffic: Some(proxy.0.borrow().counters()),
     }
 }

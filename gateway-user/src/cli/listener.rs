@@ -1,6 +1,7 @@
 //! `gateway listener …`: where clients connect.
 
 use clap::{Args, Subcommand};
+use http::Method;
 
 use super::{
     Done, Manner, Session,
@@ -16,6 +17,8 @@ pub enum Verb {
     Open(Named),
     /// Refuse everybody, also allowed sources
     Close(Named),
+    /// Limit new and open connections of allowed sources
+    Limit(Limit),
     /// Show one listener
     Show {
         /// Name of the listener
@@ -59,7 +62,68 @@ pub struct Add {
     #[arg(long)]
     wait_address: bool,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     manner: Manner,
+}
+
+#[derive(Debug, Args)]
+pub struct Limit {
+    /// Name of the listener
+    name: String,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// What a listener spends on sources that its allowlist admits.
+#[derive(Debug, Args)]
+struct Limits {
+    /// New connections per second, of all sources together; bites only sources over their share; `off` for no limit
+    #[arg(long, value_name = "N/s")]
+    syn_rate: Option<Rate>,
+    /// New connections per second that each source may always open [default: an eighth of --syn-rate]
+    #[arg(long, value_name = "N/s")]
+    syn_rate_per_source: Option<Rate>,
+    /// Open connections; `off` for no limit
+    #[arg(long, value_name = "N")]
+    max_connections: Option<Rate>,
+    /// Open connections of each source
+    #[arg(long, value_name = "N")]
+    max_connections_per_source: Option<Rate>,
+}
+
+/// A number, with `/s` or without, or `off`.
+#[derive(Clone, Copy, Debug)]
+struct Rate(Option<u32>);
+
+impl std::str::FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let number = text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|number| *number > 0);
+        number.map(|number| Self(Some(number))).ok_or("give a number like 100 or 100/s, or `off`")
+    }
+}
+
+impl Limits {
+    /// The limits that were named; null takes one off.
+    fn body(&self) -> Object {
+        let mut body = Object::default();
+        for (key, rate) in [
+            ("syn_rate", self.syn_rate),
+            ("syn_rate_per_source", self.syn_rate_per_source),
+            ("max_connections", self.max_connections),
+            ("max_connections_per_source", self.max_connections_per_source),
+        ] {
+            body.maybe(key, rate.map(|Rate(number)| number));
+        }
+        body
+    }
 }
 
 impl Verb {
@@ -83,6 +147,15 @@ impl Verb {
                 )
             }
             Self::Delete(named) => session.delete("listeners", named, "listener"),
+            Self::Limit(limit) => {
+                let call = Call::new(Method::PATCH, &["listeners", &limit.name, "limits"]);
+                let body = limit.limits.body().finish();
+                session.change(
+                    call.json(&body),
+                    &limit.manner,
+                    &format!("limits of listener {} are set", limit.name),
+                )
+            }
             Self::Show { name } => session.show(Call::get(&["listeners", name])),
             Self::List => session.list(
                 Call::get(&["listeners"]),
@@ -116,6 +189,10 @@ impl Add {
         }
         if self.wait_address {
             body.set("wait_address", true);
+        }
+        let limits = self.limits.body().finish();
+        if limits.as_object().is_some_and(|limits| !limits.is_empty()) {
+            body.set("limits", limits);
         }
         let call = Call::post(&["listeners"]).json(&body.finish());
         let name = &self.name;

@@ -5,6 +5,7 @@
 
 mod account;
 mod allow;
+mod ban;
 mod caller;
 mod cert;
 mod change;
@@ -16,6 +17,7 @@ mod explain;
 mod gateway;
 mod generate;
 mod listener;
+mod monitor;
 mod output;
 mod route;
 mod service;
@@ -164,6 +166,11 @@ pub enum Remote {
     /// Who may connect to a listener
     #[command(subcommand)]
     Allow(allow::Verb),
+    /// Keep an allowed source out for a while
+    #[command(subcommand)]
+    Ban(ban::Verb),
+    /// Let what an allowlist would drop pass for a while, and count it
+    Monitor(monitor::MonitorArgs),
     /// Certificates for HTTPS
     #[command(subcommand)]
     Cert(cert::Verb),
@@ -269,6 +276,8 @@ impl Remote {
             Self::EndpointService(verb) => verb.run(session),
             Self::Endpoint(verb) => verb.run(session),
             Self::Allow(verb) => verb.run(session),
+            Self::Ban(verb) => verb.run(session),
+            Self::Monitor(args) => args.run(session),
             Self::Cert(verb) => verb.run(session),
             Self::Domain(verb) => verb.run(session),
             Self::Dns(verb) => verb.run(session),

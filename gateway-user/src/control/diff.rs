@@ -79,6 +79,8 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
             let draining = draining.into_iter().flatten();
             let told = draining.map(|drain| Value::String(format!("{} until {}", drain.cidr, drain.until)));
             fields.insert("draining".to_owned(), Value::Array(told.collect()));
+            let monitor = state.listeners.get(name).and_then(|record| record.monitor);
+            fields.extend(monitor.map(|until| ("monitor_until".to_owned(), until.into())));
         }
         Kind::Certificate => {
             // A chain is pages of base64; its fingerprint tells whether it differs.

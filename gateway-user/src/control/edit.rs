@@ -9,8 +9,8 @@ use super::{Caller, Change, Document, Loss};
 use crate::{
     base::{Generation, Name},
     resource::{
-        Account, Allowlist, Certificate, Domain, Endpoint, EndpointService, Grant, Host, Listener, Route,
-        Secret, Service, ServicePatch, Vpc,
+        Account, Allowlist, Certificate, Domain, Endpoint, EndpointService, Grant, Host, LimitsPatch,
+        Listener, Route, Secret, Service, ServicePatch, Vpc,
     },
 };
 
@@ -23,6 +23,15 @@ pub enum Edit {
     },
     ListenerClose {
         listener: Name,
+    },
+    ListenerLimit {
+        listener: Name,
+        limits: LimitsPatch,
+    },
+    /// Lets what the allowlist would drop pass, and counts it, for so long; `None` ends that.
+    Monitor {
+        listener: Name,
+        wait: Option<Duration>,
     },
     ListenerDelete {
         listener: Name,
@@ -118,6 +127,10 @@ pub enum Edit {
         generation: Generation,
         yes: bool,
     },
+    /// Ends the monitoring whose time has come.
+    EndMonitor {
+        now: Duration,
+    },
     /// Ends these drains: their time has come, or their last connection has ended.
     EndDrain {
         drains: Vec<(Name, IpNet)>,
@@ -184,6 +197,12 @@ impl Edit {
             Self::ListenerAdd(listener) => format!("listener add {}", listener.name),
             Self::ListenerOpen { listener } => format!("listener open {listener}"),
             Self::ListenerClose { listener } => format!("listener close {listener}"),
+            Self::ListenerLimit { listener, .. } => format!("listener limit {listener}"),
+            Self::Monitor { listener, wait: Some(wait) } => {
+                format!("monitor {listener} --for {}s", wait.as_secs())
+            }
+            Self::Monitor { listener, wait: None } => format!("monitor {listener} --off"),
+            Self::EndMonitor { .. } => "monitoring ended".to_owned(),
             Self::ListenerDelete { listener } => format!("listener delete {listener}"),
             Self::AccountAdd(account) => format!("account add {}", account.name),
             Self::AccountUpdate { account, cross_account } => {

@@ -128,7 +128,8 @@ impl Control {
     /// # Errors
     /// The change is refused; nothing is different.
     pub fn edit(&mut self, edit: Edit, options: Options) -> Result<Outcome, Refusal> {
-        let undoing = matches!(edit, Edit::Rollback { .. } | Edit::EndDrain { .. } | Edit::EndSilence { .. });
+        let undoing = matches!(edit, Edit::Rollback { .. } | Edit::EndDrain { .. } | Edit::EndSilence { .. })
+            || matches!(edit, Edit::EndMonitor { .. } | Edit::Monitor { wait: None, .. });
         if let Some(pending) = &self.saved.pending
             && !undoing
             && !options.dry_run
@@ -139,7 +140,9 @@ impl Control {
         }
         let summary = edit.summary();
         // The end of a drain is not an undoing: what waits for a confirmation goes on waiting.
-        let keep_pending = matches!(edit, Edit::EndDrain { .. } | Edit::EndSilence { .. });
+        let keep_pending =
+            matches!(edit, Edit::EndDrain { .. } | Edit::EndSilence { .. } | Edit::EndMonitor { .. })
+                || matches!(edit, Edit::Monitor { wait: None, .. });
         let mut state = self.saved.state.clone();
         let effect = self.with_context(|context| state.edit(edit, context))?;
         if self.saved.state.same(&state) {
@@ -300,10 +303,16 @@ impl Control {
     pub fn next_deadline(&self) -> Option<Duration> {
         let pending = self.saved.pending.as_ref().map(|pending| Duration::from_secs(pending.until));
         let retry = self.failure.as_ref().map(|(_, at)| *at);
-        let first = [self.saved.state.next_drain(), self.saved.state.next_silence(), pending, retry]
-            .into_iter()
-            .flatten()
-            .min();
+        let first = [
+            self.saved.state.next_drain(),
+            self.saved.state.next_silence(),
+            self.saved.state.next_monitor(),
+            pending,
+            retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         // While something fails, all waits for the next try: a deadline in the past would be a busy loop.
         retry.max(first)
     }
@@ -331,6 +340,10 @@ impl Control {
         let drains = self.saved.state.ended_drains(now);
         if !drains.is_empty() {
             self.edit(Edit::EndDrain { drains }, Options::default())
+                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+        }
+        if self.saved.state.next_monitor().is_some_and(|end| end <= now) {
+            self.edit(Edit::EndMonitor { now }, Options::default())
                 .inspect_err(|refusal| self.fail(refusal.clone()))?;
         }
         if self.saved.state.next_silence().is_some_and(|end| end <= now) {
@@ -392,6 +405,7 @@ fn local() -> Result<Listener, Refusal> {
         https: Some(8443),
         open: true,
         wait_address: false,
+        limits: crate::resource::Limits::default(),
         allow: Allowlist::parse("127.0.0.0/8")?,
     })
 }

@@ -1,8 +1,17 @@
 //! Bans of sources that the allowlist admits and that misbehave: who is one, for how long, and who was one.
 //!
+//! Reading order: here, what a ban is → `ledger`, pure: which offences make one → [`Desk`], which keeps the ledger, the
+//! enforcer and the audit together on the control thread → [`Reports`], how the proxy's workers tell of offences and
+//! learn of bans.
+//!
 //! What must hold: an offence comes from a connection whose handshake was completed, so a forged source address gets
 //! nobody banned; a ban ends by itself; a source that is served well, and a trusted proxy, is never banned by the
 //! gateway itself.
+
+mod desk;
+mod ledger;
+mod recent;
+mod reports;
 
 use std::{
     fmt,
@@ -15,6 +24,10 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use crate::base::Refusal;
+
+pub use desk::{Desk, Event, Order, Overview, Settings};
+pub use ledger::{Mode, Verdict};
+pub use reports::{Inbox, Offence, Reports, reports};
 
 /// Sources that can be banned at a time; the kernel's table has as many rows.
 pub const MAX_BANS: usize = 4096;
@@ -78,6 +91,24 @@ pub trait Enforcer {
     /// # Errors
     /// It is still in force.
     fn lift(&mut self, source: Source) -> Result<(), Refusal>;
+}
+
+/// What the API shows and changes.
+pub trait Bans {
+    /// Everything there is to say.
+    fn overview(&self) -> Overview;
+
+    /// Bans a source by hand.
+    ///
+    /// # Errors
+    /// See [`Desk::ban`].
+    fn ban(&self, order: Order, dry_run: bool) -> Result<Ban, Refusal>;
+
+    /// Ends a ban by hand.
+    ///
+    /// # Errors
+    /// See [`Desk::lift`].
+    fn lift(&self, source: Source, actor: Option<u32>, dry_run: bool) -> Result<Ban, Refusal>;
 }
 
 fn seconds<S: Serializer>(at: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

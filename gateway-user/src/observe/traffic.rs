@@ -36,10 +36,15 @@ pub enum Refused {
     Other,
     /// The gateway has as many connections as it may hold.
     Capacity,
+    /// The source is banned.
+    Banned,
+    /// The listener, or the source at it, has as many connections as it may hold.
+    ConnectionCap,
 }
 
 /// Stable names of [`Refused`].
-pub const REFUSALS: [&str; 5] = ["not_allowed", "closed", "draining_new", "other", "capacity"];
+pub const REFUSALS: [&str; 7] =
+    ["not_allowed", "closed", "draining_new", "other", "capacity", "banned", "connection_cap"];
 
 /// Response classes: 1xx … 5xx, and 499 (the client went away), which is a class of its own (DESIGN §7.9).
 pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];

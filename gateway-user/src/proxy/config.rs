@@ -1,8 +1,12 @@
 //! Pure: what the proxy is started with. Process settings only; what operators edit live is in the snapshot.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{observe::access::Target, snapshot::Barred};
+use crate::{
+    defence::{Reports, reports},
+    observe::access::Target,
+    snapshot::Barred,
+};
 
 /// Start-up settings.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct Config {
     pub own_addresses: Vec<SocketAddr>,
     /// Interfaces on which nothing may be bound now; the filter says so.
     pub barred: Barred,
+    /// Where offences are reported and bans are read.
+    pub reports: Arc<Reports>,
     /// Worker threads give up every capability.
     pub drop_capabilities: bool,
 }
@@ -67,6 +73,8 @@ impl Default for Config {
             limits: Limits::default(),
             own_addresses: Vec::new(),
             barred: Barred::default(),
+            // Nobody listens at the other end.
+            reports: reports().0,
             drop_capabilities: true,
         }
     }

@@ -99,8 +99,14 @@ impl Proxy {
         let tls = Tls::new(config.default_certificate.as_deref(), config.unknown_sni)?;
         let traffic = Arc::new(Traffic::new(count));
         let log = Log::open(&config.access_log, Arc::clone(&traffic))?;
-        let shared =
-            Arc::new(Shared { config, traffic, log, base: clock::now(), connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            config,
+            traffic,
+            log,
+            base: clock::now(),
+            connections: AtomicUsize::new(0),
+            seats: Arc::default(),
+        });
         let view = Arc::new(View::empty());
         let workers =
             (0..count).map(|id| WorkerHandle::start(id, &shared, &view)).collect::<io::Result<_>>()?;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Address, Allowlist, Exposure, Listener, clip,
+    Address, Allowlist, Exposure, Limits, Listener, clip,
     gateway::default_name,
     listener::{default_http, default_https, interface, ports},
     name, port,
@@ -208,6 +208,7 @@ impl Endpoint {
                 open: self.open,
                 // The gateway puts the addresses on the interface itself.
                 wait_address: true,
+                limits: Limits::default(),
                 allow: Allowlist::default(),
             };
         self.interfaces().into_iter().enumerate().map(listener).collect()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Allowlist, Exposure, clip, gateway::default_name, port, read::one_or_many};
+use super::{Address, Allowlist, Exposure, Limits, clip, gateway::default_name, port, read::one_or_many};
 use crate::base::{Name, Refusal};
 
 /// Most addresses of one listener.
@@ -32,6 +32,8 @@ pub struct Listener {
     /// Bind later if the interface does not have the address yet.
     #[serde(default)]
     pub wait_address: bool,
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// CIDRs that may reach the listener; empty means nobody.
     #[serde(default)]
     pub allow: Allowlist,
@@ -68,6 +70,7 @@ impl Listener {
                     .remedy("use exposure public"));
             }
         }
+        self.limits.validate()?;
         interface(&self.interface)?;
         if self.addresses.is_empty() {
             return Err(Refusal::new(

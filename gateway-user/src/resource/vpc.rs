@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Address, Allowlist, Exposure, Listener, clip,
+    Address, Allowlist, Exposure, Limits, Listener, clip,
     gateway::default_name,
     listener::{default_http, default_https, interface, ports},
     port,
@@ -56,6 +56,8 @@ pub struct Vpc {
     /// A closed endpoint refuses everybody.
     #[serde(default = "default_open")]
     pub open: bool,
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// CIDRs that may reach the endpoint; where none are given, everybody within the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Allowlist>,
@@ -73,6 +75,7 @@ impl Vpc {
     /// # Errors
     /// Names the field that is refused.
     pub fn validate(&self) -> Result<(), Refusal> {
+        self.limits.validate()?;
         interface(&self.interface)?;
         ports(self.http, self.https)?;
         if let Some(vswitch) = &self.vswitch {
@@ -128,6 +131,7 @@ impl Vpc {
             open: self.open,
             // The gateway puts the address on the interface itself.
             wait_address: true,
+            limits: self.limits,
             allow: Allowlist::default(),
         }
     }

@@ -12,7 +12,7 @@ pub mod names;
 pub mod network;
 pub mod subscriber;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use crate::base::{Generation, Name};
 
@@ -125,4 +125,12 @@ pub struct Listener {
     pub open: bool,
     /// Bind later if the interface does not have the address yet.
     pub wait_address: bool,
+    pub caps: Caps,
+}
+
+/// How many connections a listener may hold open; `None`: as many as the gateway may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    pub connections: Option<NonZeroU32>,
+    pub per_source: Option<NonZeroU32>,
 }

@@ -131,6 +131,7 @@ pub(crate) fn listener(
         https,
         open: true,
         wait_address: false,
+        caps: gateway_user::snapshot::Caps::default(),
     };
     let filter = FilterListener {
         large: None,

@@ -23,7 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dns", &["snapshot", "observe", "base"]),
     ("api", &["control", "resource", "snapshot", "observe", "defence", "base"]),
     ("cli", &["api::wire", "api::client", "base"]),
-    ("settings", &["base"]),
+    ("settings", &["base", "defence"]),
 ];
 
 /// The composition root and the program: they see all rooms.

@@ -10,7 +10,7 @@ use crate::{
         route::Reply,
         wire::{AddressStatus, ConfirmStatus, FilterStatus, ListenerStatus, NameSocket, StatusReply},
     },
-    base::Refusal,
+    base::{Refusal, clock},
     observe::address::AddressState,
 };
 
@@ -44,6 +44,10 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
     let names = context.sources.names.as_ref().map(|names| names.status()).unwrap_or_default();
     warnings.extend(names.sockets.iter().filter_map(|socket| socket.detail.clone()));
     warnings.extend(control.failure.as_ref().map(ToString::to_string));
+    warnings.extend(listeners.iter().filter_map(|status| {
+        let left = status.monitored?;
+        Some(format!("listener {} is MONITORED for {left} s: its allowlist drops nobody", status.listener))
+    }));
     json(&StatusReply {
         version: context.process.version.to_owned(),
         generation: control.generation,
@@ -112,6 +116,7 @@ fn listeners(context: &Context) -> Vec<ListenerStatus> {
             state: socket.map_or("unknown", |socket| &socket.state).to_owned(),
             detail: socket.and_then(|socket| socket.error.clone()),
             entries: view.entries,
+            monitored: view.monitor_until.map(|until| until.saturating_sub(clock::unix().as_secs())),
         }
     });
     status.collect()

@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod allow;
+pub(super) mod ban;
 pub(super) mod certificate;
 pub(super) mod check;
 pub(super) mod dns;

@@ -41,7 +41,11 @@ fn listener(record: &ListenerRecord) -> FilterListener {
             Exposure::VpcNamed(_) | Exposure::EndpointNamed(_) => Echo::Allowlist,
             Exposure::Public | Exposure::All | Exposure::Vpc | Exposure::Endpoint => Echo::Everybody,
         },
-        options: ListenerOptions::default(),
+        options: ListenerOptions {
+            monitor: record.monitor.is_some(),
+            syn_rate: record.listener.limits.syn_rate,
+            syn_rate_per_source: record.listener.limits.syn_rate_per_source,
+        },
         entries: allowed.chain(draining).collect(),
         large: record.entries.large().map(|large| Arc::clone(large.list())),
     }

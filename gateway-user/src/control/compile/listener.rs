@@ -3,7 +3,7 @@
 use crate::{
     control::state::ListenerRecord,
     resource::{self, Address},
-    snapshot::{Exposure, Listener, filter::ListenAddress},
+    snapshot::{Caps, Exposure, Listener, filter::ListenAddress},
 };
 
 pub(super) fn compile(record: &ListenerRecord) -> Listener {
@@ -27,6 +27,10 @@ pub(super) fn compile(record: &ListenerRecord) -> Listener {
         https: listener.https,
         open: listener.open,
         wait_address: listener.wait_address,
+        caps: Caps {
+            connections: listener.limits.max_connections,
+            per_source: listener.limits.max_connections_per_source,
+        },
     }
 }
 

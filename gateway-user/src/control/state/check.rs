@@ -8,7 +8,7 @@ use std::{
 use super::{Context, ListenerRecord, State, not_found};
 use crate::{
     base::{Name, Refusal},
-    resource::{Address, Instance, Kind, Listener, allowlist, gateway},
+    resource::{Address, Instance, Kind, Limits, Listener, allowlist, gateway},
 };
 
 impl State {
@@ -172,9 +172,15 @@ impl State {
         }
         for (name, vpc) in &self.vpcs {
             debug_assert_eq!(name, &vpc.name, "a private network is filed under its name");
-            debug_assert!(vpc.allow.is_none() && vpc.open, "its listener has the switch and the entries");
-            let listener =
-                self.vpc_listener(vpc).map(|record| Listener { open: true, ..record.listener.clone() });
+            debug_assert!(
+                vpc.allow.is_none() && vpc.open && vpc.limits.is_empty(),
+                "its listener has the switch, the entries and the limits"
+            );
+            let listener = self.vpc_listener(vpc).map(|record| Listener {
+                open: true,
+                limits: vpc.limits,
+                ..record.listener.clone()
+            });
             debug_assert_eq!(listener, Some(vpc.listener()), "a private network has its listener");
         }
         for (name, record) in &self.endpoints {
@@ -185,8 +191,12 @@ impl State {
                 "its listeners have the switch and the entries"
             );
             let held = self.endpoint_listeners(endpoint);
-            let forms: Vec<Listener> =
-                held.iter().map(|held| Listener { open: true, ..held.listener.clone() }).collect();
+            let plain = |held: &&std::sync::Arc<ListenerRecord>| Listener {
+                open: true,
+                limits: Limits::default(),
+                ..held.listener.clone()
+            };
+            let forms: Vec<Listener> = held.iter().map(plain).collect();
             debug_assert_eq!(forms, endpoint.listeners(), "an endpoint has its listeners");
             let list = |held: &&ListenerRecord| {
                 let cidrs = held.entries.cidrs().collect::<Vec<_>>();

@@ -119,7 +119,11 @@ impl State {
             let name = listener.name.clone();
             match self.listeners.get_mut(&name) {
                 Some(record) if record.listener == listener => {}
-                Some(record) => Arc::make_mut(record).listener = listener,
+                Some(record) => {
+                    // Its limits are no part of the endpoint's form.
+                    let limits = record.listener.limits;
+                    Arc::make_mut(record).listener = crate::resource::Listener { limits, ..listener };
+                }
                 None => self.listener_insert(listener)?,
             }
             self.allow_set(&name, &allow, true)?;

@@ -77,8 +77,8 @@ impl State {
     /// A private network together with what its listener has.
     fn vpc_form(&self, vpc: &Vpc) -> Vpc {
         let Some(record) = self.vpc_listener(vpc) else { return vpc.clone() };
-        let Listener { open, allow, .. } = listener(record);
-        Vpc { open, allow: Some(allow), ..vpc.clone() }
+        let Listener { open, allow, limits, .. } = listener(record);
+        Vpc { open, limits, allow: Some(allow), ..vpc.clone() }
     }
 
     /// An endpoint together with what its listeners have.

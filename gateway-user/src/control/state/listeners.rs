@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{Name, Refusal},
-    resource::{Kind, Listener},
+    resource::{Kind, LimitsPatch, Listener},
 };
 
 impl State {
@@ -44,6 +44,7 @@ impl State {
             entries: Entries::default(),
             draining: Vec::new(),
             last_entry: u8::MAX,
+            monitor: None,
         };
         self.last_listener = id;
         self.listeners.insert(name, Arc::new(record));
@@ -54,6 +55,16 @@ impl State {
         let record = self.listener_mut(name)?;
         if record.listener.open != open {
             Arc::make_mut(record).listener.open = open;
+        }
+        Ok(Effect::of(Kind::Listener, name))
+    }
+
+    pub(super) fn listener_limit(&mut self, name: &Name, patch: LimitsPatch) -> Result<Effect, Refusal> {
+        let record = self.listener_mut(name)?;
+        let limits = record.listener.limits.patched(patch);
+        limits.validate()?;
+        if record.listener.limits != limits {
+            Arc::make_mut(record).listener.limits = limits;
         }
         Ok(Effect::of(Kind::Listener, name))
     }

@@ -12,6 +12,7 @@ mod endpoints;
 pub mod entries;
 pub mod export;
 mod listeners;
+mod monitor;
 mod record;
 mod services;
 pub mod silent;
@@ -106,6 +107,13 @@ impl State {
             Edit::ListenerClose { listener } => {
                 self.each(&listener, |state, name| state.listener_switch(name, false))
             }
+            Edit::ListenerLimit { listener, limits } => {
+                self.each(&listener, |state, name| state.listener_limit(name, limits))
+            }
+            Edit::Monitor { listener, wait } => {
+                self.each(&listener, |state, name| state.monitor(name, wait, context.now))
+            }
+            Edit::EndMonitor { now } => Ok(self.end_monitor(now)),
             Edit::ListenerDelete { listener } => self.listener_delete(&listener),
             Edit::AccountAdd(account) => self.account_add(account),
             Edit::AccountUpdate { account, cross_account } => self.account_update(&account, cross_account),

@@ -33,6 +33,8 @@ pub struct ListenerRecord {
     pub draining: Vec<Draining>,
     /// The last entry id that was handed out; the next one is looked for behind it.
     pub last_entry: u8,
+    /// Until when (seconds since the Unix epoch) what the list would drop passes.
+    pub monitor: Option<u64>,
 }
 
 /// An endpoint. What its listeners have is not kept twice: its switch is open and its security group empty.

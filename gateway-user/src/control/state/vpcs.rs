@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Context, Effect, ListenerRecord, State, exists, in_use, known_gateway, not_found};
 use crate::{
     base::{Name, Refusal, Site},
-    resource::{Kind, Vpc},
+    resource::{Kind, Limits, Vpc},
 };
 
 impl State {
@@ -29,7 +29,7 @@ impl State {
         let listener = vpc.listener();
         let listener_name = listener.name.clone();
         // What the listener's record has is not kept twice.
-        (vpc.allow, vpc.open) = (None, true);
+        (vpc.allow, vpc.open, vpc.limits) = (None, true, Limits::default());
         match self.vpcs.get(&vpc.name) {
             // A network that is there stays, whatever the site's settings have become meanwhile.
             Some(held) if **held == vpc => {}

@@ -76,6 +76,9 @@ fn listener(before: Option<&ListenerRecord>, after: &ListenerRecord, out: &mut V
     if endpoints(before) != endpoints(after) {
         out.push(format!("listener {name} is reached at other endpoints"));
     }
+    if after.monitor > before.monitor {
+        out.push(format!("listener {name} is monitored: its allowlist drops nobody"));
+    }
     let admitted: Vec<_> = after.entries.cidrs().filter(|cidr| !before.entries.contains(cidr)).collect();
     if admitted.len() > MAX_COUNTED {
         out.push(format!("listener {name} admits {} more entries", admitted.len()));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Fault;
 use crate::{
     control::state::{Draining, EndpointRecord, Entries, Entry, Large, ListenerRecord, State},
-    resource::{Listener, Vpc},
+    resource::{Limits, Listener, Vpc},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub(super) struct ListenerRow {
     entries: Vec<Entry>,
     draining: Vec<Draining>,
     last_entry: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    monitor: Option<u64>,
 }
 
 /// A private network and its listener, without what the network says of it.
@@ -31,6 +33,10 @@ pub(super) struct VpcRow {
     list: Option<String>,
     draining: Vec<Draining>,
     last_entry: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    monitor: Option<u64>,
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    limits: Limits,
 }
 
 /// An endpoint and its listeners, in one row.
@@ -49,6 +55,10 @@ struct KeptListener {
     entries: Vec<Entry>,
     draining: Vec<Draining>,
     last_entry: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    monitor: Option<u64>,
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    limits: Limits,
 }
 
 // === impl ListenerRow ===
@@ -61,12 +71,14 @@ impl ListenerRow {
             entries: record.entries.counted().to_vec(),
             draining: record.draining.clone(),
             last_entry: record.last_entry,
+            monitor: record.monitor,
         }
     }
 
     pub(super) fn record(self) -> ListenerRecord {
-        let Self { id, listener, entries, draining, last_entry } = self;
-        ListenerRecord { id, listener, entries: Entries::Counted(entries), draining, last_entry }
+        let Self { id, listener, entries, draining, last_entry, monitor } = self;
+        let entries = Entries::Counted(entries);
+        ListenerRecord { id, listener, entries, draining, last_entry, monitor }
     }
 }
 
@@ -85,6 +97,8 @@ impl VpcRow {
             list: record.entries.large().map(|large| large.digest().to_owned()),
             draining: record.draining.clone(),
             last_entry: record.last_entry,
+            monitor: record.monitor,
+            limits: record.listener.limits,
         })
     }
 
@@ -93,15 +107,15 @@ impl VpcRow {
         self,
         find: impl FnOnce(&str) -> Option<Arc<Large>>,
     ) -> Result<(Vpc, ListenerRecord), Fault> {
-        let Self { vpc, id, open, entries, list, draining, last_entry } = self;
+        let Self { vpc, id, open, entries, list, draining, last_entry, monitor, limits } = self;
         let entries = match list {
             None => Entries::Counted(entries),
             Some(list) => Entries::Large(find(&list).ok_or_else(|| {
                 Fault::corrupt(format_args!("the allowlist of vpc `{}` is not there", vpc.name))
             })?),
         };
-        let listener = Listener { open, ..vpc.listener() };
-        Ok((vpc, ListenerRecord { id, listener, entries, draining, last_entry }))
+        let listener = Listener { open, limits, ..vpc.listener() };
+        Ok((vpc, ListenerRecord { id, listener, entries, draining, last_entry, monitor }))
     }
 }
 
@@ -118,6 +132,8 @@ impl EndpointRow {
             entries: one.entries.counted().to_vec(),
             draining: one.draining.clone(),
             last_entry: one.last_entry,
+            monitor: one.monitor,
+            limits: one.listener.limits,
         });
         Some(Self { record: EndpointRecord::clone(record), listeners: listeners.collect() })
     }
@@ -128,10 +144,11 @@ impl EndpointRow {
         let listeners = record.endpoint.listeners().into_iter().zip(listeners);
         let listeners = listeners.map(|(listener, kept)| ListenerRecord {
             id: kept.id,
-            listener: Listener { open: kept.open, ..listener },
+            listener: Listener { open: kept.open, limits: kept.limits, ..listener },
             entries: Entries::Counted(kept.entries),
             draining: kept.draining,
             last_entry: kept.last_entry,
+            monitor: kept.monitor,
         });
         let listeners = listeners.collect();
         (record, listeners)

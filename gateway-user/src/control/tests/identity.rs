@@ -1,6 +1,6 @@
 //! `export | apply` is the identity for any configuration, on the same state and, with secrets, on an empty one.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use proptest::prelude::*;
 
@@ -14,8 +14,8 @@ use crate::{
         state::{Context, export::Secrets},
     },
     resource::{
-        Account, Address, Allowlist, Domain, Exposure, Grant, Host, Instance, Listener, Protocol, Route,
-        Secret, Service, Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
+        Account, Address, Allowlist, Domain, Exposure, Grant, Host, Instance, Limits, Listener, Protocol,
+        Route, Secret, Service, Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
     },
     snapshot::Snapshot,
 };
@@ -74,12 +74,23 @@ prop_compose! {
         http in proptest::option::of(1_u16..1000),
         https in 1000_u16..,
         open: bool, wait_address: bool,
-        allow in allow(),
+        allow in allow(), limits in limits(),
     ) -> Listener {
         Listener {
             name: n(&name), gateway: gateway::default_name(), exposure: Exposure::Public,
             // An interface each, so that no two share an endpoint.
-            interface: format!("if{place}"), addresses: vec![address], http, https: Some(https), open, wait_address, allow,
+            interface: format!("if{place}"), addresses: vec![address], http, https: Some(https), open, wait_address, limits,
+            allow,
+        }
+    }
+}
+
+prop_compose! {
+    fn limits()(syn_rate in proptest::option::of(1_u32..1000), max_connections in proptest::option::of(1_u32..1000)) -> Limits {
+        Limits {
+            syn_rate: syn_rate.and_then(NonZeroU32::new),
+            max_connections: max_connections.and_then(NonZeroU32::new),
+            ..Limits::default()
         }
     }
 }
@@ -91,7 +102,7 @@ prop_compose! {
         vswitch in proptest::option::of("vsw-[a-z0-9]{1,6}"),
         region in proptest::option::of(name()),
         probe: bool, http in proptest::option::of(1_u16..1000), https in 1000_u16.., open: bool,
-        allow in proptest::option::of(prop_oneof![allow(), long()]),
+        allow in proptest::option::of(prop_oneof![allow(), long()]), limits in limits(),
     ) -> Vpc {
         let address = if v6 { format!("2001:db8:1::{octet:x}/64") } else { format!("10.2.3.{octet}/{length}") };
         let probe = probe.then(|| if v6 { "2001:db8:9::9" } else { "10.9.9.9" }.parse().unwrap());
@@ -99,7 +110,7 @@ prop_compose! {
             name: n(&name), gateway: gateway::default_name(), account: gateway::default_name(),
             interface: format!("net{place}"), address: vip(&address).unwrap(), zone: n("i"), vswitch,
             region: region.map(|region| n(&region)), probe, authoritative_dns: place == 0,
-            http, https: Some(https), open, allow,
+            http, https: Some(https), open, limits, allow,
         }
     }
 }

@@ -188,6 +188,7 @@ pub(crate) fn listener_on(name: &str, interface: &str, address: &str) -> Listene
         https: Some(443),
         open: true,
         wait_address: false,
+        limits: crate::resource::Limits::default(),
         allow: Allowlist::default(),
     }
 }

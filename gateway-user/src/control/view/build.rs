@@ -112,6 +112,8 @@ pub fn listener(record: &ListenerRecord) -> ListenerView {
         https: listener.https,
         open: listener.open,
         wait_address: listener.wait_address,
+        limits: listener.limits,
+        monitor_until: record.monitor,
         entries: record.entries.len(),
         allow: record.entries.cidrs().take(SHOWN).map(|cidr| cidr.to_string()).collect(),
         draining: record

@@ -111,6 +111,10 @@ pub struct ListenerView {
     pub https: Option<u16>,
     pub open: bool,
     pub wait_address: bool,
+    pub limits: crate::resource::Limits,
+    /// Until when (seconds since the Unix epoch) the listener is monitored: its allowlist drops nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_until: Option<u64>,
     /// Number of entries of the allowlist.
     pub entries: usize,
     /// Its first 15 entries; `allow list` has all.

@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{exchange, tunnel};
+use crate::defence::Offence;
 use crate::proxy::{
     listener::{
         live::{Conn, Phase},
@@ -111,6 +112,9 @@ async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<T
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(client = %conn.peer, %error, "TLS handshake");
+            if is_garbage(&error) {
+                worker.shared.config.reports.offence(conn.peer.ip(), Offence::Handshake);
+            }
             return None;
         }
     };
@@ -122,6 +126,12 @@ async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<T
         *conn.sni.borrow_mut() = Some(name.into());
     }
     Some(stream)
+}
+
+/// Whether the client sent what is no TLS. One that went away, was too slow or does not like the certificate did not.
+fn is_garbage(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    cause.is_some_and(|cause| !matches!(cause, rustls::Error::AlertReceived(_)))
 }
 
 /// The client's stream, whatever lies between it and the socket.

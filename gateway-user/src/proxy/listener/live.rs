@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderValue;
 
-use super::SocketId;
+use super::{SocketId, seats::Place};
 use crate::{
     observe::traffic::ListenerCounters,
     proxy::{http::tunnel::Pending, sites::LocalName, view::Scheme},
@@ -68,6 +68,9 @@ pub(crate) struct Conn {
     pub(crate) draining: Cell<bool>,
     /// A tunnel that begins when the 101 is written.
     pub(crate) tunnel: RefCell<Option<Pending>>,
+    /// Second of the last 2xx that was told to the defence.
+    served: Cell<u64>,
+    _place: Place,
     end: Cell<Option<End>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -80,6 +83,7 @@ pub(crate) struct Opening {
     pub(crate) local: SocketAddr,
     pub(crate) listener: (u64, usize),
     pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) place: Place,
 }
 
 // === impl Conn ===
@@ -107,9 +111,16 @@ impl Conn {
             unread: Cell::new(false),
             draining: Cell::new(false),
             tunnel: RefCell::new(None),
+            served: Cell::new(0),
+            _place: opening.place,
             end: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// Whether a 2xx at this second is news.
+    pub(crate) fn serves(&self, second: u64) -> bool {
+        self.served.replace(second) != second
     }
 
     /// Whether the connection was told to end, and how.

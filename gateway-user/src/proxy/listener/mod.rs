@@ -5,6 +5,7 @@ pub(crate) mod bind;
 mod holder;
 pub(crate) mod live;
 pub(crate) mod recent;
+pub(crate) mod seats;
 pub(crate) mod socket;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

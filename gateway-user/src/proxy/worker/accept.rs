@@ -16,8 +16,10 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::Worker;
+use super::{Worker, timer::Timers};
 use crate::{
+    base::clock,
+    defence::Offence,
     observe::traffic::Refused,
     proxy::{
         http::serve,
@@ -102,16 +104,39 @@ fn admit(
     let cells = listener.counters.worker(worker.id);
     let local = stream.local_addr().ok()?;
     let flow = Flow { interface: &listener.listener.interface, peer: peer.ip(), local, new: true };
+    let (reports, now) = (&worker.shared.config.reports, clock::unix());
     let refused = admission::refused(&view.tables, flow).or_else(|| {
+        // Whoever gets here is admitted by the list and has completed a handshake: an active source.
+        reports.connected(peer.ip(), now);
         let full = worker.shared.connections.load(Relaxed) >= worker.shared.config.limits.connections;
-        full.then_some(Refused::Capacity)
+        let banned = reports.is_banned(peer.ip(), now).then_some(Refused::Banned);
+        banned.or(full.then_some(Refused::Capacity))
     });
-    if let Some(refused) = refused {
-        if let Some(cell) = cells.refused.get(refused as usize) {
-            cell.add(1);
+    let seat = match refused {
+        Some(refused) => Err(refused),
+        None => {
+            let seat = worker.shared.seats.take(listener.listener.id, peer.ip(), listener.listener.caps);
+            seat.ok_or(Refused::ConnectionCap)
         }
-        return None;
-    }
+    };
+    let seat = match seat {
+        Ok(seat) => seat,
+        Err(refused) => {
+            if let Some(cell) = cells.refused.get(refused as usize) {
+                cell.add(1);
+            }
+            if refused == Refused::ConnectionCap {
+                reports.offence(peer.ip(), Offence::Limit);
+                // A line a second: a crowd at a full listener must not fill the log.
+                let tick = worker.timers.tick();
+                if tick.saturating_sub(worker.told.get()) >= Timers::ticks(Duration::from_secs(1)) {
+                    worker.told.set(tick);
+                    tracing::warn!(listener = %listener.listener.name, source = %peer.ip(), "connection_cap: refused");
+                }
+            }
+            return None;
+        }
+    };
     cells.accepted.add(1);
     worker.recent.note(listener.listener.id, peer.ip().to_canonical(), local, worker.timers.tick());
     let counters = Arc::clone(&listener.counters);
@@ -122,5 +147,6 @@ fn admit(
         local,
         listener: (view.generation.0, index),
         counters,
+        place: seat,
     })))
 }

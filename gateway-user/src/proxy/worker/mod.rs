@@ -36,6 +36,7 @@ use super::{
         admission::{self, Flow},
         live::{End, Live},
         recent::Recent,
+        seats::Seats,
     },
     view::View,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) base: Instant,
     /// Client connections, over all workers.
     pub(crate) connections: AtomicUsize,
+    /// The same by listener and source, against their caps.
+    pub(crate) seats: Arc<Seats>,
 }
 
 /// What a worker starts with; kept up to date, so that a restart finds it.
@@ -90,6 +93,10 @@ pub(crate) struct Worker {
     pub(crate) turn: Cell<u64>,
     /// First half of this worker's request ids.
     pub(crate) prefix: u64,
+    /// The version of the bans that was looked at last.
+    bans: Cell<u64>,
+    /// Tick of the last line about refused connections.
+    pub(crate) told: Cell<u32>,
     /// Wall clock minus `base`, refreshed by the tick, so that a log line costs no clock read of its own.
     pub(crate) epoch: Cell<Duration>,
     acceptors: RefCell<HashMap<SocketId, Rc<Acceptor>>>,
@@ -185,6 +192,8 @@ impl Worker {
             spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
             prefix: u64::from_ne_bytes(prefix),
+            bans: Cell::default(),
+            told: Cell::default(),
             epoch: Cell::default(),
             acceptors: RefCell::default(),
         };
@@ -226,6 +235,10 @@ impl Worker {
 
     fn tick(&self) {
         let tick = self.set_clocks();
+        let bans = self.shared.config.reports.version();
+        if self.bans.replace(bans) != bans {
+            self.cut_banned();
+        }
         self.timers.advance(tick);
         self.log.borrow_mut().flush();
         // Connections and pools are looked at once a second: their deadlines are long.
@@ -296,6 +309,19 @@ impl Worker {
             });
         }
         seen::merge(parts)
+    }
+
+    /// Cuts the connections of sources that are banned: the kernel drops their packets, and nobody would end them.
+    fn cut_banned(&self) {
+        let now = clock::unix();
+        self.live.each(|conn| {
+            if self.shared.config.reports.is_banned(conn.peer.ip(), now) {
+                if conn.end().is_none() {
+                    conn.counters.borrow().worker(self.id).cut.add(1);
+                }
+                conn.finish(End::Cut);
+            }
+        });
     }
 
     /// Cuts connections whose listener is gone or that it does not admit any more.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::{Worker, target::Target, timer::Timers};
 use crate::{
     base::clock,
+    defence::Offence,
     observe::{
         access,
         traffic::{bucket, class},
@@ -152,6 +153,14 @@ impl Record {
         self.status = failure.status();
         self.reason = failure.name();
         self.complete = true;
+        let offence = match failure {
+            Failure::Unauthorized => Some(Offence::Unauthorized),
+            Failure::Throttled | Failure::BodyTooLarge => Some(Offence::Limit),
+            _ => None,
+        };
+        if let Some(offence) = offence {
+            self.worker.shared.config.reports.offence(self.conn.peer.ip(), offence);
+        }
         if let Some(target) = &self.target {
             let cells = target.view.counters.worker(self.worker.id);
             if failure == Failure::Unauthorized {
@@ -205,6 +214,12 @@ impl Record {
         let id = self.worker.id;
         let status = if self.complete { self.status } else { Failure::ClientGone.status() };
         let class = class(status);
+        if (200..300).contains(&status) {
+            let now = self.worker.epoch.get() + self.start.saturating_duration_since(self.worker.shared.base);
+            if self.conn.serves(now.as_secs()) {
+                self.worker.shared.config.reports.served(self.conn.peer.ip(), now);
+            }
+        }
         {
             let counters = self.conn.counters.borrow();
             let cells = counters.worker(id);

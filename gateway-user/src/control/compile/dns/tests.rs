@@ -75,6 +75,7 @@ fn snapshot() -> Snapshot {
         https: Some(443),
         open: true,
         wait_address: false,
+        caps: crate::snapshot::Caps::default(),
     };
     let subnet = |zone: &str, address: &str| EndpointSubnet {
         zone: name(zone),
