@@ -142,9 +142,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         addresses,
         dns,
         proxy.clone(),
-        filter_metrics,
-        liveness,
-        reach,
+        (filter_metrics, liveness, reach),
         defence,
     ));
 
@@ -206,9 +204,7 @@ async fn upkeep(
     addresses: Shared<Addresses>,
     dns: Shared<Dns>,
     proxy: Shared<Proxy>,
-    metrics: FilterMetrics,
-    liveness: Liveness,
-    reach: Shared<Reach>,
+    (metrics, liveness, reach): (FilterMetrics, Liveness, Shared<Reach>),
     defence: Rc<Defence>,
 ) {
     let mut poll = tokio::time::interval(POLL);

@@ -2,11 +2,13 @@
 //!
 //! - `endpoint`: the private endpoint's life (PV-1 … PV-3, PV-5 … PV-8).
 //! - `kinds`: interfaces without native XDP.
+//! - `metering`: traffic by channel (XR-3).
 //! - `isolation`: nothing reaches an endpoint but what comes in by its own network. The packets are rows.
 
 mod endpoint;
 mod isolation;
 mod kinds;
+mod metering;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -58,7 +58,7 @@ pub fn compile(
             &previous.vpcs,
             |one| &one.name,
         ),
-        addresses: vpc::addresses(state, &attached, &endpoints),
+        addresses: vpc::addresses(state, attached, &endpoints),
         endpoints,
         own_hosts: reuse(names::compile(state, site).into_iter(), &previous.own_hosts, |one| &one.host),
         dns: Arc::default(),
