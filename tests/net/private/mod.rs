@@ -1,14 +1,20 @@
 //! Private networks: not tests, but the gateway host that they begin with, beside the tests' own modules.
 //!
+//! - `accounts`: networks of other accounts (XA).
 //! - `endpoint`: the private endpoint's life (PV-1 … PV-3, PV-5 … PV-8).
 //! - `kinds`: interfaces without native XDP.
 //! - `metering`: traffic by channel (XR-3).
+//! - `large`: an allowlist of a hundred thousand entries.
+//! - `remote`: networks of another region (XR).
 //! - `isolation`: nothing reaches an endpoint but what comes in by its own network. The packets are rows.
 
+mod accounts;
 mod endpoint;
 mod isolation;
 mod kinds;
+mod large;
 mod metering;
+mod remote;
 
 use std::net::{IpAddr, SocketAddr};
 
