@@ -9,7 +9,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
 
-use crate::snapshot::filter::{FilterEntry, FilterListener, FilterPlan, ListenAddress};
+use crate::snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress};
 
 /// The ruleset, to be read by `nft -f`.
 pub(super) fn ruleset(plan: &FilterPlan) -> String {
@@ -20,10 +20,11 @@ pub(super) fn ruleset(plan: &FilterPlan) -> String {
         chain(&mut text, listener);
     }
     text.push_str("  chain input {\n    type filter hook input priority filter - 10; policy accept;\n");
-    // As in the filter, an exact address beats a wildcard, so its rules come first.
-    for exact in [true, false] {
+    // As in the filter, an exact address beats a wildcard, so its rules come first; and networks may have the same
+    // address, so each is led to its own chain before what came in elsewhere is dropped.
+    for part in [Part::Exact, Part::Elsewhere, Part::Wildcard] {
         for listener in &plan.listeners {
-            endpoints(&mut text, listener, exact);
+            endpoints(&mut text, listener, part);
         }
     }
     text.push_str("  }\n}\n");
@@ -60,32 +61,41 @@ fn rule(entry: &FilterEntry) -> String {
     format!("{family} saddr {} {established}counter accept", entry.cidr)
 }
 
+/// The rules of an endpoint, in the order in which they are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What is for an exact address goes to its listener's chain.
+    Exact,
+    /// The same address on other interfaces is dropped.
+    Elsewhere,
+    /// The rest of an interface.
+    Wildcard,
+}
+
 /// Leads what is for a listener to its chain, and drops it on other interfaces.
-fn endpoints(text: &mut String, listener: &FilterListener, exact: bool) {
+fn endpoints(text: &mut String, listener: &FilterListener, part: Part) {
     let ports: Vec<String> = listener.ports.iter().map(ToString::to_string).collect();
     let port = format!("tcp dport {{ {} }}", ports.join(", "));
+    let (interface, chain) = (&listener.interface, name(listener));
     for address in &listener.addresses {
-        let destination = match address {
-            ListenAddress::Any => "",
-            ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => "meta nfproto ipv4 ",
-            ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => "meta nfproto ipv6 ",
+        let (exact, destination) = match address {
+            ListenAddress::Any => (false, String::new()),
+            ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => {
+                (false, "meta nfproto ipv4 ".to_owned())
+            }
+            ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => {
+                (false, "meta nfproto ipv6 ".to_owned())
+            }
             ListenAddress::Ip(ip) => {
-                if exact {
-                    let family = if ip.is_ipv4() { "ip" } else { "ip6" };
-                    let endpoint = format!("{family} daddr {ip} {port}");
-                    line(
-                        text,
-                        4,
-                        &format!("iifname \"{}\" {endpoint} goto {}", listener.interface, name(listener)),
-                    );
-                    line(text, 4, &format!("{endpoint} counter drop"));
-                }
-                continue;
+                (true, format!("{} daddr {ip} ", if ip.is_ipv4() { "ip" } else { "ip6" }))
             }
         };
-        if !exact {
-            let chain = name(listener);
-            line(text, 4, &format!("iifname \"{}\" {destination}{port} goto {chain}", listener.interface));
+        match (part, exact) {
+            (Part::Exact, true) | (Part::Wildcard, false) => {
+                line(text, 4, &format!("iifname \"{interface}\" {destination}{port} goto {chain}"));
+            }
+            (Part::Elsewhere, true) => line(text, 4, &format!("{destination}{port} counter drop")),
+            (Part::Exact | Part::Elsewhere, false) | (Part::Wildcard, true) => {}
         }
     }
 }
@@ -95,8 +105,12 @@ fn line(text: &mut String, indent: usize, content: &str) {
     let _ = writeln!(text, "{:indent$}{content}", "");
 }
 
-/// A chain's name begins with a letter and has no colon (nft(8), LEXICAL CONVENTIONS).
+/// A chain's name begins with a letter and has no colon (nft(8), LEXICAL CONVENTIONS). A deleted endpoint bears the name of
+/// its network, which may be there again, or still; one chain for both would let in at the old address.
 fn name(listener: &FilterListener) -> String {
+    if listener.echo == Echo::Silent {
+        return format!("silent-{}", listener.id);
+    }
     format!("listener-{}", listener.name.replace(':', "."))
 }
 
@@ -150,6 +164,38 @@ mod tests {
         let place = |what: &str| text.find(what).unwrap();
         assert!(
             place("daddr 198.51.100.1") < place("iifname \"eth0\" tcp dport { 80, 443 } goto listener-all")
+        );
+    }
+
+    #[test]
+    fn a_deleted_endpoint_is_not_led_to_the_chain_of_the_network_that_has_its_name() {
+        let address = |text: &str| [ListenAddress::Ip(text.parse().unwrap())];
+        let network = Name::of_vpc_listener(&Name::new("s1").unwrap());
+        let live = FilterListener { name: network.clone(), ..listener("x", &address("10.0.0.11"), true) };
+        let silent = FilterListener {
+            id: 9,
+            name: network,
+            echo: Echo::Silent,
+            entries: Vec::new(),
+            ..listener("x", &address("10.0.0.10"), false)
+        };
+        let text = ruleset(&FilterPlan { generation: Generation(7), listeners: vec![live, silent] });
+        let old = text.lines().find(|line| line.contains("10.0.0.10 ") && line.contains("goto")).unwrap();
+        let chain = old.rsplit(' ').next().unwrap();
+        let body = text.split(&format!("chain {chain} {{")).skip(1).collect::<Vec<_>>();
+        assert_eq!(body.len(), 1, "{text}");
+        assert!(!body[0].split('}').next().unwrap().contains("accept"), "{text}");
+    }
+
+    #[test]
+    fn networks_with_the_same_address_are_each_led_to_their_own_chain() {
+        let address = [ListenAddress::Ip("10.0.0.10".parse().unwrap())];
+        let one = listener("one", &address, true);
+        let two = FilterListener { id: 2, interface: "eth1".to_owned(), ..listener("two", &address, true) };
+        let text = ruleset(&FilterPlan { generation: Generation(7), listeners: vec![one, two] });
+        let place = |what: &str| text.find(what).unwrap();
+        assert!(
+            place("goto listener-two") < place("    ip daddr 10.0.0.10 tcp dport { 80, 443 } counter drop")
         );
     }
 }

@@ -125,18 +125,19 @@ pub(super) fn ports(http: Option<u16>, https: Option<u16>) -> Result<(), Refusal
     }
 }
 
-/// Checks the form of an interface's name (`dev_valid_name` of the kernel: 1 to 15 bytes, no `/`, `:` or space).
+/// Checks the form of an interface's name (`dev_valid_name` of the kernel: 1 to 15 bytes, no `/`, `:` or space). Nor may it
+/// have what would end or widen a name in a firewall's rules, where it is exported to.
 pub(super) fn interface(name: &str) -> Result<(), Refusal> {
     let good = !name.is_empty()
         && name.len() <= 15
         && name != "."
         && name != ".."
-        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:\"\\*".contains(&byte));
     if good {
         return Ok(());
     }
     Err(Refusal::new("invalid_interface", "this is not the name of a network interface")
         .field("interface", clip(name))
-        .limit("1 to 15 characters without `/`, `:` and spaces")
+        .limit("1 to 15 characters without `/`, `:`, `\"`, `\\`, `*` and spaces")
         .remedy("`ip link` lists the interfaces"))
 }
