@@ -109,7 +109,7 @@ static ROUTES: &[Route] = routes! {
     DELETE "/v1/vpcs/{name}" Write "Detach a private network; its endpoint is silent", CHANGE, None, "Changed", handler::vpc::delete;
 
     GET "/v1/endpoint-services" Read "List the endpoint services, with `search` those with this text in a name", &["search"], None, "EndpointServiceList", handler::endpoint::services;
-    POST "/v1/endpoint-services" Write "Register an endpoint service; with `replace` change it in place", &["dry_run", "confirm", "replace"], Some("EndpointService"), "Changed", handler::endpoint::add_service;
+    POST "/v1/endpoint-services" Write "Register an endpoint service; with `replace` change it in place", &["dry_run", "confirm", "force", "caller", "replace"], Some("EndpointService"), "Changed", handler::endpoint::add_service;
     GET "/v1/endpoint-services/{name}" Read "Show an endpoint service", &[], None, "EndpointServiceItem", handler::endpoint::show_service;
     DELETE "/v1/endpoint-services/{name}" Write "Delete an endpoint service", CHANGE, None, "Changed", handler::endpoint::delete_service;
 
@@ -213,6 +213,21 @@ mod tests {
             (refusal.code.as_str(), refusal.limit.as_deref()),
             ("method_not_allowed", Some("GET, POST"))
         );
+    }
+
+    /// The command line says with every change where its caller comes from; a route that does not take that refuses
+    /// everybody who works over SSH.
+    #[test]
+    fn every_change_takes_what_changes_take() {
+        for route in all().iter().filter(|route| route.access == super::Access::Write) {
+            // These change no configuration.
+            if matches!(route.path, "/v1/confirm" | "/v1/bans" | "/v1/bans/{source}") {
+                continue;
+            }
+            for parameter in super::CHANGE {
+                assert!(route.query.contains(parameter), "{} {}: {parameter}", route.method, route.path);
+            }
+        }
     }
 
     #[test]
