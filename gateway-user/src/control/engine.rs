@@ -143,9 +143,15 @@ impl Control {
         let keep_pending =
             matches!(edit, Edit::EndDrain { .. } | Edit::EndSilence { .. } | Edit::EndMonitor { .. })
                 || matches!(edit, Edit::Monitor { wait: None, .. });
+        let undone = matches!(&edit, Edit::Rollback { generation, .. }
+            if self.saved.pending.as_ref().is_some_and(|pending| pending.back_to == *generation));
         let mut state = self.saved.state.clone();
         let effect = self.with_context(|context| state.edit(edit, context))?;
         if self.saved.state.same(&state) {
+            // What waits may have changed nothing that a generation keeps, like the end of a drain.
+            if undone && !options.dry_run {
+                self.stop_waiting()?;
+            }
             return Ok(self.outcome(
                 &self.saved.state,
                 self.saved.generation,
@@ -266,10 +272,15 @@ impl Control {
             return Err(Refusal::new("not_found", "no change waits for a confirmation")
                 .remedy("it may have been undone; `gateway history` tells"));
         }
+        self.stop_waiting()?;
+        Ok(self.saved.generation)
+    }
+
+    fn stop_waiting(&mut self) -> Result<(), Refusal> {
         let after = Saved { pending: None, ..self.saved.clone() };
         self.store.commit(&self.saved, &after, HistoryChange::Keep)?;
         self.saved = after;
-        Ok(self.saved.generation)
+        Ok(())
     }
 
     /// Publishes the generation in force once more (an interface or address came or went, or it failed before).

@@ -18,6 +18,29 @@ pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
             account.grants.iter().filter(|grant| !held.is_some_and(|held| held.grants.contains(grant)));
         out.extend(granted.map(|grant| format!("account {name} grants {grant} again")));
     }
+    // A network that comes back shows by its listener; here is what the listener does not say.
+    for (name, vpc) in &after.vpcs {
+        let held = before.vpcs.get(name);
+        if vpc.authoritative_dns && !held.is_some_and(|held| held.authoritative_dns) {
+            out.push(format!("names of vpc {name} are told to outsiders"));
+        }
+        if let Some(held) = held.filter(|held| held.account != vpc.account) {
+            out.push(format!(
+                "vpc {name} is attached for account {} instead of {}",
+                vpc.account, held.account
+            ));
+        }
+    }
+    for (name, record) in &after.endpoints {
+        let (Some(held), one) = (before.endpoints.get(name), &record.endpoint) else { continue };
+        let held = &held.endpoint;
+        if (&held.service, &held.vpc) != (&one.service, &one.vpc) {
+            out.push(format!(
+                "endpoint {name} leads from vpc {} to {} instead of from {} to {}",
+                one.vpc, one.service, held.vpc, held.service
+            ));
+        }
+    }
     for (name, record) in &after.services {
         service(before.services.get(name).map(|held| &**held), record, &mut out);
     }

@@ -8,6 +8,7 @@ mod identity;
 mod large;
 mod simulation;
 mod storage;
+mod undoing;
 mod vpcs;
 pub(crate) mod world;
 
