@@ -91,15 +91,17 @@ impl Control {
         Ok(control)
     }
 
-    /// Puts the stored generation in force again; one that nobody confirmed in time is undone instead, and never live.
+    /// Puts the stored generation in force again. One that nobody confirmed in time, or whose monitoring is over, is undone
+    /// instead, and never live.
     fn restart(&mut self) -> Result<(), Refusal> {
         let now = (self.now)();
-        if self.saved.pending.as_ref().is_some_and(|pending| pending.until <= now.as_secs()) {
+        let late = self.saved.pending.as_ref().is_some_and(|pending| pending.until <= now.as_secs());
+        if late || self.saved.state.next_monitor().is_some_and(|end| end <= now) {
             match self.tick(now) {
                 Ok(()) if self.live.generation == self.saved.generation => return Ok(()),
                 Ok(()) => {}
                 Err(refusal) => {
-                    tracing::error!(%refusal, "a change that nobody confirmed could not be undone")
+                    tracing::error!(%refusal, "what ended while the daemon was away could not be undone")
                 }
             }
         }
@@ -137,6 +139,12 @@ impl Control {
             return Err(Refusal::new("confirm_pending", "an earlier change waits for its confirmation")
                 .field("confirm_by", pending.until)
                 .remedy(format_args!("confirm it, or `gateway rollback {}`", pending.back_to)));
+        }
+        if options.confirm.is_some() && matches!(edit, Edit::Monitor { .. }) {
+            // No generation knows of it, so going back would not end it.
+            return Err(Refusal::new("invalid", "monitoring ends by itself and is not confirmed")
+                .field("confirm", "")
+                .remedy("say how long with `--for`"));
         }
         let summary = edit.summary();
         // The end of a drain is not an undoing: what waits for a confirmation goes on waiting.
@@ -344,24 +352,27 @@ impl Control {
             }
             self.republish()?;
         }
-        if let Some(pending) = self.saved.pending.as_ref().filter(|pending| pending.until <= now.as_secs()) {
-            let undo = Edit::Rollback { generation: pending.back_to, yes: true };
-            self.edit(undo, Options::default()).inspect_err(|refusal| self.fail(refusal.clone()))?;
+        // One that is refused must not keep the others from ending: a monitored listener would stay open.
+        let mut outcome = Ok(());
+        let back_to = self.saved.pending.as_ref().filter(|pending| pending.until <= now.as_secs());
+        if let Some(generation) = back_to.map(|pending| pending.back_to) {
+            outcome = outcome.and(self.end(Edit::Rollback { generation, yes: true }));
         }
         let drains = self.saved.state.ended_drains(now);
         if !drains.is_empty() {
-            self.edit(Edit::EndDrain { drains }, Options::default())
-                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+            outcome = outcome.and(self.end(Edit::EndDrain { drains }));
         }
         if self.saved.state.next_monitor().is_some_and(|end| end <= now) {
-            self.edit(Edit::EndMonitor { now }, Options::default())
-                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+            outcome = outcome.and(self.end(Edit::EndMonitor { now }));
         }
         if self.saved.state.next_silence().is_some_and(|end| end <= now) {
-            self.edit(Edit::EndSilence { now }, Options::default())
-                .inspect_err(|refusal| self.fail(refusal.clone()))?;
+            outcome = outcome.and(self.end(Edit::EndSilence { now }));
         }
-        Ok(())
+        outcome.inspect_err(|refusal| self.fail(refusal.clone()))
+    }
+
+    fn end(&mut self, edit: Edit) -> Result<(), Refusal> {
+        self.edit(edit, Options::default()).map(drop)
     }
 
     pub(super) fn with_context<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {

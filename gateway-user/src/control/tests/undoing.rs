@@ -106,3 +106,44 @@ fn a_rollback_names_the_endpoint_that_led_to_another_service() {
     let refusal = refused_rollback(&mut world, one);
     assert!(refusal.message.contains("endpoint e"), "{refusal}");
 }
+
+fn monitored(world: &World) -> bool {
+    world.live("filter").filter.listeners.iter().any(|listener| listener.options.monitor)
+}
+
+fn monitor(wait: u64) -> Edit {
+    Edit::Monitor { listener: n("local"), wait: Some(Duration::from_secs(wait)) }
+}
+
+/// No document has it, so undoing the change would leave the listener monitored.
+#[test]
+fn monitoring_does_not_wait_for_a_confirmation() {
+    let mut world = World::new(FirstStart::Local);
+    let confirm = Options { confirm: Some(Duration::from_secs(30)), ..Options::default() };
+    let refusal = world.control.edit(monitor(3600), confirm).unwrap_err();
+    assert_eq!(refusal.field.as_deref(), Some("confirm"), "{refusal}");
+    assert!(!monitored(&world));
+}
+
+#[test]
+fn monitoring_ends_although_an_unconfirmed_change_cannot_be_undone() {
+    let mut world = World::new(FirstStart::Local);
+    world.ok(Edit::VpcAdd(vpc("s1", "if1", "10.0.0.10/24")));
+    world.ok(monitor(60));
+    let confirm = Options { confirm: Some(Duration::from_secs(30)), ..Options::default() };
+    world.control.edit(Edit::VpcDelete { vpc: n("s1") }, confirm).unwrap();
+    world.control.site.zones = vec![n("elsewhere")];
+    let late = crate::base::clock::unix() + Duration::from_secs(120);
+    assert_eq!(world.control.tick(late).unwrap_err().code, "unsupported_zone");
+    assert!(!monitored(&world));
+}
+
+#[test]
+fn monitoring_that_ended_while_the_daemon_was_away_is_never_live_again() {
+    let mut world = World::new(FirstStart::Local);
+    world.ok(monitor(60));
+    assert!(monitored(&world));
+    world.reopen_at(|| crate::base::clock::unix() + Duration::from_secs(120));
+    assert_eq!(world.enforcer("filter").calls, ["stage", "commit"], "the monitored listener was live first");
+    assert!(!monitored(&world));
+}
