@@ -71,6 +71,41 @@ fn changes_lists_and_items_have_their_shapes() {
 }
 
 #[test]
+fn pl_2_endpoint_services_and_the_gateway_have_their_shapes() {
+    let desk = Desk::new();
+    desk.ok(&["service", "add", "dsw", "--instance", "127.0.0.1:9", "--no-auth", "--exposure", "endpoint"]);
+    let add = ["endpoint-service", "add", "dsw", "--service", "dsw", "--region", "cn-a,cn-b"];
+    let names = ["--service-name", "com.example.privatelink.{region}.dsw", "--dns"];
+    let added = desk.ok(&[&add[..], &names, &["dsw-vpc.{region}.example.com"]].concat());
+    assert_eq!((&added["changed"], &added["item"]["regions"][1]), (&true.into(), &"cn-b".into()), "{added}");
+    let error = desk.refused(&[&add[..], &names, &["dsw"]].concat());
+    assert_eq!(error["code"], "exists");
+    let error = desk.refused(&[&add[..], &names, &["dsw", "--replace"]].concat());
+    assert_names(&error, &[("code", "invalid_template"), ("field", "dns")]);
+    let list = desk.ok(&["endpoint-service", "list", "--search", "privatelink"]);
+    assert_eq!(list["items"][0]["name"], "dsw");
+    assert_eq!(desk.ok(&["endpoint-service", "show", "dsw"])["dns"], "dsw-vpc.{region}.example.com");
+    let endpoint = ["endpoint", "add", "e", "--service", "dsw", "--vpc", "s1", "--subnet"];
+    for (more, code) in [
+        (&["a=10.0.0.20/24"][..], "not_found"),
+        (&["10.0.0.20/24"], "invalid_subnet"),
+        (&["a=10.0.0.20/24", "--ip-version", "ipv6"], "ipv4_only"),
+        (&["a=10.0.0.20/24", "--client-token", ""], "invalid_client_token"),
+    ] {
+        let error = desk.refused(&[&endpoint[..], more].concat());
+        assert_eq!(error["code"], code, "{more:?}: {error}");
+    }
+    assert_eq!(desk.ok(&["endpoint", "list"])["items"], serde_json::json!([]));
+    assert_eq!(desk.refused(&["endpoint", "show", "e"])["code"], "not_found");
+    assert_eq!(desk.refused(&["service", "delete", "dsw"])["code"], "in_use");
+    // Without a zone in the settings the gateway has no names, and says so.
+    let shown = desk.ok(&["show"]);
+    assert_eq!((&shown["name"], &shown["region"]), (&"default".into(), &"local".into()));
+    assert!(shown["public_name"].is_null() && shown["private_names"].is_array(), "{shown}");
+    desk.ok(&["endpoint-service", "delete", "dsw"]);
+}
+
+#[test]
 fn exit_codes_are_as_documented() {
     let desk = Desk::with_front();
     // 0 also when there was nothing to do; 1 refused; 2 usage.

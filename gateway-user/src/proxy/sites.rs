@@ -233,8 +233,8 @@ mod tests {
         base::Name,
         proxy::http::head::{Head, List},
         snapshot::{
-            Exposure, Snapshot, Visibility,
-            http::{Backend, Domain, Route},
+            Endpoint, Exposure, Snapshot, Visibility,
+            http::{Backend, Domain, OwnHost, Route},
         },
     };
 
@@ -311,6 +311,74 @@ mod tests {
         assert_eq!(predict("10.0.0.1"), Some((true, false)));
         assert_eq!(predict("private.example"), None);
         assert_eq!(predict("w.example"), None);
+    }
+
+    #[test]
+    fn pl_1_an_endpoint_leads_every_path_to_its_one_service() {
+        let endpoint = Endpoint {
+            gateway: name("default"),
+            name: name("e"),
+            vpc: name("s1"),
+            region: name("r"),
+            endpoint_service: name("o"),
+            service_name: "com.example.o".into(),
+            fqdn: "o.example".into(),
+            service: name("s"),
+            certificate: None,
+            subnets: vec![],
+        };
+        let mut snapshot = Snapshot { endpoints: vec![Arc::new(endpoint)], ..snapshot() };
+        let exposure = Exposure::Endpoint(name("e"));
+        let sites = Sites::build(&name("default"), &exposure, &snapshot);
+        let local = LocalName::new("10.0.0.1".parse().unwrap());
+        for host in ["o.example", "10.0.0.1"] {
+            let vhost = sites.host(host, &local).unwrap();
+            assert!(!vhost.predict, "{host}");
+            for path in ["/", "/api/predict/other/x", "/a/b/c"] {
+                let head = Head { method: "GET", path, authority: None, http10: false, fields: &List(&[]) };
+                let entry = vhost.route(&head).unwrap();
+                assert_eq!(entry.route.backends[0].service.as_str(), "s", "{host}{path}");
+                assert!(!entry.route.strip_prefix);
+            }
+        }
+        for host in ["x.w.example", "only.example", "alone.example", "10.0.0.2"] {
+            assert!(sites.host(host, &local).is_none(), "{host}");
+        }
+        // What is not configured leads nowhere, and another endpoint's change is noticed.
+        let unknown = Sites::build(&name("default"), &Exposure::Endpoint(name("f")), &snapshot);
+        assert!(unknown.host("10.0.0.1", &local).unwrap().route(&head_of("/")).is_none());
+        let before = snapshot.clone();
+        snapshot.endpoints.clear();
+        assert!(!Sites::same(&before, &snapshot));
+    }
+
+    fn head_of(path: &str) -> Head<'_, List<'static>> {
+        Head { method: "GET", path, authority: None, http10: false, fields: &List(&[]) }
+    }
+
+    #[test]
+    fn the_gateways_own_names_answer_where_they_belong_unless_the_operator_says_otherwise() {
+        let own = |host: &str, exposure: Exposure| {
+            Arc::new(OwnHost { gateway: name("default"), host: host.into(), exposure })
+        };
+        let snapshot = Snapshot {
+            own_hosts: vec![
+                own("gw.example", Exposure::Public),
+                own("gw-vpc.example", Exposure::Vpc(name("s1"))),
+                own("only.example", Exposure::Public),
+            ],
+            ..snapshot()
+        };
+        let local = LocalName::new("10.0.0.1".parse().unwrap());
+        let answers = |exposure: &Exposure, host: &str| {
+            let sites = Sites::build(&name("default"), exposure, &snapshot);
+            sites.host(host, &local).map(|vhost| (vhost.predict, vhost.https_only))
+        };
+        assert_eq!(answers(&Exposure::Public, "gw.example"), Some((true, false)));
+        assert_eq!(answers(&Exposure::Public, "gw-vpc.example"), None);
+        assert_eq!(answers(&Exposure::Public, "only.example"), Some((true, true)), "the domain's word");
+        assert_eq!(answers(&Exposure::Vpc(name("s1")), "gw-vpc.example"), Some((true, false)));
+        assert_eq!(answers(&Exposure::Vpc(name("s2")), "gw-vpc.example"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Endpoint services and endpoints: every field is judged, repetitions are known, and what is published fits together.
 
-use super::world::{World, certificate, cidrs, listener_on, n, service, told, vpc};
+use super::world::{self, World, certificate, cidrs, listener_on, n, service, told, vpc};
 use crate::{
     base::{Name, Refusal, Site},
     control::{Edit, FirstStart, Options},
@@ -28,10 +28,7 @@ fn offer() -> EndpointService {
 }
 
 fn endpoint(subnets: &str) -> Endpoint {
-    from_toml(&format!(
-        "name='e'\nservice='dsw'\nvpc='s1'\nsubnets='{subnets}'\nsecurity_group='10.0.0.0/16'\n"
-    ))
-    .unwrap()
+    world::endpoint("e", "dsw", "s1", subnets)
 }
 
 const TWO: &str = "a=10.0.0.20/24,b=10.0.1.20/24@if2";

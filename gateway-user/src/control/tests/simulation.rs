@@ -4,7 +4,7 @@ use super::world::{self, World, certificate, cidrs, domain, listener_ports, n, r
 use crate::{
     base::{Generation, Name},
     control::{Edit, FirstStart, Options},
-    resource::{Account, Grant, ServicePatch, Vpc},
+    resource::{Account, Endpoint, Grant, ServicePatch, Vpc},
 };
 
 /// xorshift64*: enough to pick edits, and the same everywhere.
@@ -24,14 +24,20 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
     // Every third edit of a listener is about a private network's.
     let vpc = n(&format!("v{}", dice.roll(3)));
     let own = listener.clone();
-    let listener = if dice.roll(3) == 0 { Name::of_vpc_listener(&vpc) } else { listener };
+    let endpoint = n(&format!("e{}", dice.roll(2)));
+    let listener = match dice.roll(4) {
+        0 => Name::of_vpc_listener(&vpc),
+        // The second listener of an endpoint is there only now and then.
+        1 => Name::of_endpoint_listener(&endpoint, (dice.roll(2) == 0).then_some(&n("b"))),
+        _ => listener,
+    };
     let service_name = format!("s{}", dice.roll(4));
     let list = |dice: &mut Dice| {
         let count = dice.roll(6);
         let one = |dice: &mut Dice| format!("10.{}.0.0/16", dice.roll(40));
         cidrs(&(0..count).map(|_| one(dice)).collect::<Vec<_>>().join(","))
     };
-    match dice.roll(24) {
+    match dice.roll(29) {
         0 => {
             let address = format!("192.0.2.{}", dice.roll(3));
             Edit::ListenerAdd(listener_ports(&own, "eth9", &address, 80 + dice.roll(3) as u16))
@@ -101,6 +107,18 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
                 _ => Edit::GrantAdd { account, grants },
             }
         }
+        25 => {
+            let service = world::offer(&format!("o{}", dice.roll(2)), &service_name);
+            Edit::EndpointServiceAdd { service, replace: dice.roll(2) == 0 }
+        }
+        26 if dice.roll(3) == 0 => Edit::EndpointServiceDelete { service: n(&format!("o{}", dice.roll(2))) },
+        26 | 27 => {
+            let subnets = ["a=192.0.2.5/24", "a=192.0.2.6/24,b=192.0.3.6/24@eth8"][dice.roll(2) as usize];
+            let token = (dice.roll(2) == 0).then(|| format!("t{}", dice.roll(3)));
+            let added = world::endpoint(&endpoint, &format!("o{}", dice.roll(2)), &vpc, subnets);
+            Edit::EndpointAdd(Endpoint { client_token: token, ..added })
+        }
+        28 => Edit::EndpointDelete { endpoint },
         _ => Edit::Rollback {
             generation: Generation(1 + dice.roll(world.control.generation().0)),
             yes: dice.roll(2) == 0,
@@ -116,8 +134,12 @@ fn random_edits_keep_every_promise() {
         println!("CONTROL_SEED={seed}");
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut world = World::new(FirstStart::Local);
+        // What endpoints need is there from the first, else they would hardly ever come about.
+        world.ok(Edit::ServiceAdd(service("s0", "10.9.9.9:80")));
+        world.ok(Edit::VpcAdd(world::vpc("v0", "eth9", "192.0.2.1/24")));
+        world.ok(Edit::EndpointServiceAdd { service: world::offer("o0", "s0"), replace: false });
         let (mut taken, mut refused) = (0, 0);
-        for step in 0..150 {
+        for step in 0..320 {
             let next = edit(&mut dice, &world);
             let failing = dice.roll(12);
             world.enforcer("filter").fail_stage = failing == 0;

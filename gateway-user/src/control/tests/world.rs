@@ -14,8 +14,8 @@ use crate::{
     base::{Generation, Name, Refusal, Site, clock},
     control::{Config, Control, Edit, FirstStart, Options, Outcome},
     resource::{
-        Allowlist, Certificate, Domain, Exposure, Listener, Route, Service, Vpc, WeightedService,
-        certificate::KeyPem, from_toml, gateway,
+        Allowlist, Certificate, Domain, Endpoint, EndpointService, Exposure, Listener, Route, Service, Vpc,
+        WeightedService, certificate::KeyPem, from_toml, gateway,
     },
     snapshot::{Snapshot, Subscriber},
 };
@@ -195,6 +195,21 @@ pub(crate) fn listener_on(name: &str, interface: &str, address: &str) -> Listene
 
 pub(crate) fn vpc(name: &str, interface: &str, address: &str) -> Vpc {
     from_toml(&format!("name='{name}'\ninterface='{interface}'\naddress='{address}'\nzone='i'\n")).unwrap()
+}
+
+pub(crate) fn offer(name: &str, service: &str) -> EndpointService {
+    from_toml(&format!(
+        "name='{name}'\nservice='{service}'\nservice_name='com.example.{{region}}.{name}'\n\
+         dns='{name}-vpc.{{region}}.example.com'\n"
+    ))
+    .unwrap()
+}
+
+pub(crate) fn endpoint(name: &str, service: &str, vpc: &str, subnets: &str) -> Endpoint {
+    from_toml(&format!(
+        "name='{name}'\nservice='{service}'\nvpc='{vpc}'\nsubnets='{subnets}'\nsecurity_group='10.0.0.0/16'\n"
+    ))
+    .unwrap()
 }
 
 pub(crate) fn listener_ports(name: &str, interface: &str, address: &str, http: u16) -> Listener {
