@@ -74,8 +74,13 @@ fn state(context: &Context, view: &VpcView) -> (&'static str, Option<String>) {
         return ("revoked", Some(why.clone()));
     }
     let reach = context.sources.reach.as_ref().map(|reach| reach()).unwrap_or_default();
-    if let Some(lost) = reach.into_iter().find(|one| one.vpc == view.name && !one.reachable) {
-        return ("unreachable", lost.detail);
+    match reach.into_iter().find(|one| one.vpc == view.name) {
+        Some(lost) if !lost.reachable => return ("unreachable", lost.detail),
+        // An association alone says nothing about the way there: not running before the probe has answered.
+        None if view.probe.is_some() => {
+            return ("unreachable", Some("the probe has not been asked yet".to_owned()));
+        }
+        Some(_) | None => {}
     }
     let addresses = context.sources.addresses.as_ref().map(|addresses| addresses()).unwrap_or_default();
     let own = view.address.to_string();
