@@ -80,11 +80,9 @@ fn a_monitored_listener_passes_what_its_list_would_drop_and_nothing_else() {
                 };
                 expect(&mut rig, name, &ping.bytes(), answered, None);
                 let listed = segment(LISTED[family], host, SYN);
-                let (known, entry) = match reason {
-                    Reason::Monitored if entries.is_empty() => (Reason::Monitored, None),
-                    Reason::Monitored => (Reason::Allowed, Some(family as u8)),
-                    other => (other, None),
-                };
+                let is_listed = reason == Reason::Monitored && !entries.is_empty();
+                let (known, entry) =
+                    if is_listed { (Reason::Allowed, Some(family as u8)) } else { (reason, None) };
                 expect(&mut rig, name, &listed.bytes(), known, entry);
             }
             // What the parser drops is not the allowlist's.

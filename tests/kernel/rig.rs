@@ -87,10 +87,13 @@ impl Rig {
             .load(&object())
             .expect("the object loads");
         for name in ENTRY_POINTS.into_iter().chain([EXPLAIN]) {
-            match ebpf.program_mut(name).expect(name) {
-                Program::Xdp(program) => program.load(),
-                Program::SchedClassifier(program) => program.load(),
-                _ => panic!("{name} is an entry point of another type"),
+            let program = ebpf.program_mut(name).expect(name);
+            if let Program::Xdp(program) = program {
+                program.load()
+            } else if let Program::SchedClassifier(program) = program {
+                program.load()
+            } else {
+                panic!("{name} is an entry point of another type")
             }
             .unwrap_or_else(|error| panic!("the verifier takes {name}: {error:#?}"));
         }
@@ -206,10 +209,13 @@ impl Rig {
         let mut out = vec![0; frame.len() + 64];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = match self.ebpf.program(name).unwrap() {
-            Program::Xdp(program) => program.test_run(options),
-            Program::SchedClassifier(program) => program.test_run(options),
-            _ => panic!("{name} is an entry point of another type"),
+        let program = self.ebpf.program(name).unwrap();
+        let result = if let Program::Xdp(program) = program {
+            program.test_run(options)
+        } else if let Program::SchedClassifier(program) = program {
+            program.test_run(options)
+        } else {
+            panic!("{name} is an entry point of another type")
         }
         .unwrap_or_else(|error| panic!("the kernel runs {name} on {frame:02x?}: {error}"));
         assert_eq!(result.data_size_out as usize, frame.len());

@@ -227,10 +227,8 @@ mod tests {
     }
 
     fn ban(verdict: Verdict) -> Ban {
-        match verdict {
-            Verdict::Ban(ban) => ban,
-            other => panic!("{other:?} is no ban"),
-        }
+        let Verdict::Ban(ban) = verdict else { panic!("{verdict:?} is no ban") };
+        ban
     }
 
     #[test]

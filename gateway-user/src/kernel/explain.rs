@@ -1,7 +1,7 @@
 //! Asks the program itself: runs its explaining entry point on a made-up frame, over the pinned tables.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     net::{IpAddr, SocketAddr},
 };
 
@@ -37,12 +37,12 @@ impl Explainer {
         source: IpAddr,
         destination: SocketAddr,
     ) -> Result<Verdict, Refusal> {
-        if !self.0.contains_key(&ifindex) {
+        if let btree_map::Entry::Vacant(entry) = self.0.entry(ifindex) {
             let mut ebpf = load::ebpf(object, pins, ifindex)?;
             let program = ebpf.program_mut(ENTRY).ok_or_else(|| refuse("it has no such entry point"))?;
             let program: &mut Xdp = program.try_into().map_err(|error| refuse(chain(&error)))?;
             program.load().map_err(|error| refuse(chain(&error)))?;
-            self.0.insert(ifindex, ebpf);
+            entry.insert(ebpf);
         }
         let program = self.0.get(&ifindex).and_then(|ebpf| ebpf.program(ENTRY));
         let program: &Xdp = program

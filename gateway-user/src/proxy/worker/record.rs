@@ -153,11 +153,9 @@ impl Record {
         self.status = failure.status();
         self.reason = failure.name();
         self.complete = true;
-        let offence = match failure {
-            Failure::Unauthorized => Some(Offence::Unauthorized),
-            Failure::Throttled | Failure::BodyTooLarge => Some(Offence::Limit),
-            _ => None,
-        };
+        let limit = [Failure::Throttled, Failure::BodyTooLarge].contains(&failure);
+        let unauthorized = failure == Failure::Unauthorized;
+        let offence = unauthorized.then_some(Offence::Unauthorized).or(limit.then_some(Offence::Limit));
         if let Some(offence) = offence {
             self.worker.shared.config.reports.offence(self.conn.peer.ip(), offence);
         }
