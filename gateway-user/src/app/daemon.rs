@@ -198,7 +198,6 @@ async fn drain(control: Rc<RefCell<Control>>, proxy: Shared<Proxy>, again: impl 
 }
 
 /// Everything that is done from time to time.
-#[expect(clippy::too_many_arguments, reason = "one of each room that has something to keep up")]
 async fn upkeep(
     control: Rc<RefCell<Control>>,
     filter: Shared<Filter>,
