@@ -1,103 +1,219 @@
 //! Pure: the filter plan as an nftables ruleset (`gateway export --nft`), for hosts where the gateway does not run and
 //! for firewalls in front of it.
 //!
-//! It says the same as the XDP filter about TCP to a listener: the listener's list decides, anything else to that
-//! endpoint is dropped, also on another interface, and nothing else of the host is touched. What the filter does with
-//! fragments is left to the kernel's reassembly, which comes before this hook.
+//! It gives the filter's verdicts to what can be said in nftables: TCP to a listener and its fragments, the same endpoint
+//! on another interface, echo requests to a listener's addresses, deleted endpoints. Nothing else of the host is touched.
+//! What it does not say: too many VLAN tags or extension headers, and headers that break off.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
-use crate::snapshot::filter::{Echo, FilterEntry, FilterListener, FilterPlan, ListenAddress};
+use crate::snapshot::filter::{Echo, FilterListener, FilterPlan, ListenAddress};
 
 /// The ruleset, to be read by `nft -f`.
 pub(super) fn ruleset(plan: &FilterPlan) -> String {
     let mut text = format!("# generation {}\n", plan.generation);
     // Made first, so that deleting it is never an error; both and the new table are one transaction (nft(8)).
     text.push_str("table inet gateway\ndelete table inet gateway\ntable inet gateway {\n");
-    for listener in &plan.listeners {
+    // Where a live listener and a deleted endpoint have the same place, the live one is asked.
+    let mut listeners: Vec<&FilterListener> = plan.listeners.iter().collect();
+    listeners.sort_by_key(|listener| listener.echo == Echo::Silent);
+    for listener in &listeners {
+        Lists::of(listener).sets(&mut text, listener);
         chain(&mut text, listener);
+        echo_chain(&mut text, listener);
     }
-    text.push_str("  chain input {\n    type filter hook input priority filter - 10; policy accept;\n");
-    // As in the filter, an exact address beats a wildcard, so its rules come first; and networks may have the same
-    // address, so each is led to its own chain before what came in elsewhere is dropped.
-    for part in [Part::Exact, Part::Elsewhere, Part::Wildcard] {
-        for listener in &plan.listeners {
-            endpoints(&mut text, listener, part);
+    // Before the kernel puts fragments together (nf_defrag is at -400), or there would be none.
+    text.push_str("  chain fragments {\n    type filter hook prerouting priority -450; policy accept;\n");
+    for listener in &listeners {
+        fragments(&mut text, listener);
+    }
+    text.push_str("  }\n  chain input {\n    type filter hook input priority filter - 10; policy accept;\n");
+    // The filter's order: an exact address of this interface, a wildcard of it, and then whoever has the address
+    // elsewhere.
+    for wanted in [Rank::Exact, Rank::Wildcard, Rank::Elsewhere] {
+        for listener in &listeners {
+            endpoints(&mut text, listener, wanted);
         }
     }
     text.push_str("  }\n}\n");
     text
 }
 
-/// Who may connect to one listener.
-fn chain(text: &mut String, listener: &FilterListener) {
-    line(text, 2, &format!("chain {} {{", name(listener)));
-    if listener.open {
-        for entry in &listener.entries {
-            line(text, 4, &rule(entry));
-        }
-        if let Some(large) = &listener.large {
-            for (family, v4) in [("ip", true), ("ip6", false)] {
-                let cidrs = large.cidrs().iter().filter(|cidr| matches!(cidr, IpNet::V4(_)) == v4);
-                let cidrs: Vec<String> = cidrs.map(ToString::to_string).collect();
-                if !cidrs.is_empty() {
-                    line(text, 4, &format!("{family} saddr {{ {} }} counter accept", cidrs.join(", ")));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Exact,
+    Wildcard,
+    Elsewhere,
+}
+
+/// An address of a listener as a match.
+struct Match {
+    text: String,
+    exact: bool,
+    v4: bool,
+    v6: bool,
+}
+
+impl Match {
+    fn of(address: ListenAddress) -> Self {
+        let (text, exact, v4, v6) = match address {
+            ListenAddress::Any => (String::new(), false, true, true),
+            ListenAddress::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => {
+                ("meta nfproto ipv4 ".to_owned(), false, true, false)
+            }
+            ListenAddress::Ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => {
+                ("meta nfproto ipv6 ".to_owned(), false, false, true)
+            }
+            ListenAddress::Ip(IpAddr::V4(ip)) => (format!("ip daddr {ip} "), true, true, false),
+            ListenAddress::Ip(IpAddr::V6(ip)) => (format!("ip6 daddr {ip} "), true, false, true),
+        };
+        Self { text, exact, v4, v6 }
+    }
+
+    /// An echo request of these families.
+    fn echoes(&self) -> impl Iterator<Item = &'static str> {
+        let v4 = self.v4.then_some("icmp type echo-request");
+        v4.into_iter().chain(self.v6.then_some("icmpv6 type echo-request"))
+    }
+}
+
+/// A listener's entries by family: those that let in, and those that only let go on.
+#[derive(Default)]
+struct Lists {
+    /// Name of the set, keyword of the family, CIDRs.
+    allowed: [Vec<String>; 2],
+    draining: [Vec<String>; 2],
+}
+
+/// Keyword and type of an element, by family.
+const FAMILIES: [(&str, &str, &str); 2] = [("ip", "ipv4_addr", "4"), ("ip6", "ipv6_addr", "6")];
+
+impl Lists {
+    fn of(listener: &FilterListener) -> Self {
+        let mut lists = Self::default();
+        let mut put = |cidr: &IpNet, draining: bool| {
+            let [v4, v6] = if draining { &mut lists.draining } else { &mut lists.allowed };
+            match cidr {
+                IpNet::V4(_) => v4.push(cidr.to_string()),
+                IpNet::V6(_) => v6.push(cidr.to_string()),
+            }
+        };
+        listener.entries.iter().for_each(|entry| put(&entry.cidr, entry.draining));
+        listener.large.iter().flat_map(|large| large.cidrs()).for_each(|cidr| put(cidr, false));
+        lists
+    }
+
+    fn sets(&self, text: &mut String, listener: &FilterListener) {
+        for (word, lists) in [("allow", &self.allowed), ("drain", &self.draining)] {
+            for ((_, kind, family), cidrs) in FAMILIES.iter().zip(lists) {
+                if cidrs.is_empty() {
+                    continue;
                 }
+                line(text, 2, &format!("set {word}{family}-{} {{", plain(listener)));
+                // Entries may overlap, as on the gateway.
+                line(text, 4, &format!("type {kind}; flags interval; auto-merge;"));
+                line(text, 4, "elements = {");
+                for some in cidrs.chunks(8) {
+                    line(text, 6, &format!("{},", some.join(", ")));
+                }
+                line(text, 4, "}");
+                line(text, 2, "}");
             }
         }
     }
-    line(text, 4, "counter drop");
+
+    /// A rule per list that has entries.
+    fn rules(lists: &[Vec<String>; 2], text: &mut String, word: &str, listener: &FilterListener, rest: &str) {
+        for ((keyword, _, family), cidrs) in FAMILIES.iter().zip(lists) {
+            if !cidrs.is_empty() {
+                line(text, 4, &format!("{keyword} saddr @{word}{family}-{} {rest}", plain(listener)));
+            }
+        }
+    }
+}
+
+/// Who may connect to one listener.
+fn chain(text: &mut String, listener: &FilterListener) {
+    line(text, 2, &format!("chain listener-{} {{", plain(listener)));
+    let open = listener.open && listener.echo != Echo::Silent;
+    if open {
+        let lists = Lists::of(listener);
+        Lists::rules(&lists.allowed, text, "allow", listener, "counter accept");
+        let established = "tcp flags & (syn | ack) != syn counter accept";
+        Lists::rules(&lists.draining, text, "drain", listener, established);
+        if listener.options.monitor && !lists.draining.iter().all(Vec::is_empty) {
+            Lists::rules(&lists.draining, text, "drain", listener, "counter drop");
+        }
+    }
+    // A listener that is only watched counts what it would drop.
+    line(text, 4, if open && listener.options.monitor { "counter accept" } else { "counter drop" });
     line(text, 2, "}");
 }
 
-fn rule(entry: &FilterEntry) -> String {
-    let family = match entry.cidr {
-        IpNet::V4(_) => "ip",
-        IpNet::V6(_) => "ip6",
-    };
-    let established = if entry.draining { "tcp flags & (syn | ack) != syn " } else { "" };
-    format!("{family} saddr {} {established}counter accept", entry.cidr)
-}
-
-/// The rules of an endpoint, in the order in which they are asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// What is for an exact address goes to its listener's chain.
-    Exact,
-    /// The same address on other interfaces is dropped.
-    Elsewhere,
-    /// The rest of an interface.
-    Wildcard,
-}
-
-/// Leads what is for a listener to its chain, and drops it on other interfaces.
-fn endpoints(text: &mut String, listener: &FilterListener, part: Part) {
-    let ports: Vec<String> = listener.ports.iter().map(ToString::to_string).collect();
-    let port = format!("tcp dport {{ {} }}", ports.join(", "));
-    let (interface, chain) = (&listener.interface, name(listener));
-    for address in &listener.addresses {
-        let (exact, destination) = match address {
-            ListenAddress::Any => (false, String::new()),
-            ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => {
-                (false, "meta nfproto ipv4 ".to_owned())
-            }
-            ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => {
-                (false, "meta nfproto ipv6 ".to_owned())
-            }
-            ListenAddress::Ip(ip) => {
-                (true, format!("{} daddr {ip} ", if ip.is_ipv4() { "ip" } else { "ip6" }))
-            }
-        };
-        match (part, exact) {
-            (Part::Exact, true) | (Part::Wildcard, false) => {
-                line(text, 4, &format!("iifname \"{interface}\" {destination}{port} goto {chain}"));
-            }
-            (Part::Elsewhere, true) => line(text, 4, &format!("{destination}{port} counter drop")),
-            (Part::Exact | Part::Elsewhere, false) | (Part::Wildcard, true) => {}
+/// Who gets an answer to a ping.
+fn echo_chain(text: &mut String, listener: &FilterListener) {
+    line(text, 2, &format!("chain echo-{} {{", plain(listener)));
+    match listener.echo {
+        Echo::Everybody => line(text, 4, "accept"),
+        Echo::Silent => line(text, 4, "counter drop"),
+        Echo::Allowlist => {
+            Lists::rules(&Lists::of(listener).allowed, text, "allow", listener, "accept");
+            line(text, 4, if listener.options.monitor { "counter accept" } else { "counter drop" });
         }
     }
+    line(text, 2, "}");
+}
+
+/// Leads what is for a listener to its chains, and drops it on other interfaces.
+fn endpoints(text: &mut String, listener: &FilterListener, wanted: Rank) {
+    let (name, ports) = (plain(listener), ports(listener));
+    let here = format!("iifname \"{}\" ", listener.interface);
+    for address in &listener.addresses {
+        let address = Match::of(*address);
+        let place = &address.text;
+        if wanted == if address.exact { Rank::Exact } else { Rank::Wildcard } {
+            line(text, 4, &format!("{here}{place}{ports} goto listener-{name}"));
+            for echo in address.echoes() {
+                line(text, 4, &format!("{here}{place}{echo} goto echo-{name}"));
+            }
+        } else if wanted == Rank::Elsewhere && address.exact {
+            line(text, 4, &format!("{place}{ports} counter drop"));
+            for echo in address.echoes() {
+                line(text, 4, &format!("{place}{echo} counter drop"));
+            }
+        }
+    }
+}
+
+/// Fragments of TCP: the first, which has the port, and the later ones, to an address that a listener names.
+fn fragments(text: &mut String, listener: &FilterListener) {
+    let ports = ports(listener);
+    for address in &listener.addresses {
+        let Match { text: place, exact, v4, v6 } = Match::of(*address);
+        let place = if exact { place } else { format!("iifname \"{}\" {place}", listener.interface) };
+        if v4 {
+            line(text, 4, &format!("{place}{ports} ip frag-off & 0x2000 != 0 counter drop"));
+        }
+        if v4 && exact {
+            line(text, 4, &format!("{place}ip protocol tcp ip frag-off & 0x1fff != 0 counter drop"));
+        }
+        if v6 {
+            line(text, 4, &format!("{place}{ports} frag more-fragments 1 counter drop"));
+        }
+        if v6 && exact {
+            line(text, 4, &format!("{place}meta l4proto tcp frag frag-off != 0 counter drop"));
+        }
+    }
+}
+
+fn ports(listener: &FilterListener) -> String {
+    let ports: Vec<String> = listener.ports.iter().map(ToString::to_string).collect();
+    format!("tcp dport {{ {} }}", ports.join(", "))
 }
 
 fn line(text: &mut String, indent: usize, content: &str) {
@@ -105,13 +221,13 @@ fn line(text: &mut String, indent: usize, content: &str) {
     let _ = writeln!(text, "{:indent$}{content}", "");
 }
 
-/// A chain's name begins with a letter and has no colon (nft(8), LEXICAL CONVENTIONS). A deleted endpoint bears the name of
-/// its network, which may be there again, or still; one chain for both would let in at the old address.
-fn name(listener: &FilterListener) -> String {
+/// A name of nftables has no colon (nft(8), LEXICAL CONVENTIONS). A deleted endpoint bears the name of its network, which
+/// may be there again.
+fn plain(listener: &FilterListener) -> String {
     if listener.echo == Echo::Silent {
-        return format!("silent-{}", listener.id);
+        return format!("silent.{}", listener.id);
     }
-    format!("listener-{}", listener.name.replace(':', "."))
+    listener.name.replace(':', ".")
 }
 
 #[cfg(test)]
@@ -152,9 +268,10 @@ mod tests {
         let text = ruleset(&plan);
         for expected in [
             "# generation 7\n",
-            "  chain listener-edge {\n    ip saddr 192.0.2.0/24 counter accept\n",
-            "    ip6 saddr 2001:db8::/32 counter accept\n",
-            "    ip saddr 10.0.0.0/8 tcp flags & (syn | ack) != syn counter accept\n    counter drop\n",
+            "  set allow4-edge {\n    type ipv4_addr; flags interval; auto-merge;\n    elements = {\n      192.0.2.0/24,\n",
+            "  chain listener-edge {\n    ip saddr @allow4-edge counter accept\n",
+            "    ip6 saddr @allow6-edge counter accept\n",
+            "    ip saddr @drain4-edge tcp flags & (syn | ack) != syn counter accept\n    counter drop\n",
             "    iifname \"eth0\" ip daddr 198.51.100.1 tcp dport { 80, 443 } goto listener-edge\n",
             "    ip daddr 198.51.100.1 tcp dport { 80, 443 } counter drop\n",
             "  chain listener-all {\n    counter drop\n  }\n",
@@ -162,9 +279,10 @@ mod tests {
             assert!(text.contains(expected), "{expected} not in\n{text}");
         }
         let place = |what: &str| text.find(what).unwrap();
-        assert!(
-            place("daddr 198.51.100.1") < place("iifname \"eth0\" tcp dport { 80, 443 } goto listener-all")
-        );
+        // The filter asks a wildcard of the interface before it looks for the address elsewhere.
+        let wildcard = place("iifname \"eth0\" tcp dport { 80, 443 } goto listener-all");
+        assert!(place("iifname \"eth0\" ip daddr 198.51.100.1") < wildcard);
+        assert!(wildcard < place("    ip daddr 198.51.100.1 tcp dport { 80, 443 } counter drop"));
     }
 
     #[test]
