@@ -11,7 +11,7 @@ pub(super) enum Reply {
     /// One JSON value.
     Json(Value),
     /// Sampled drops, a line each, until the client goes away; those numbered from here on.
-    Drops { after: u64 },
+    Drops { after: u64, wanted: handler::stats::Wanted },
     /// A check of a domain that has to wait for the name service.
     Check(handler::check::Plan),
 }
@@ -66,7 +66,8 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/version" Read "Version of the daemon", &[], None, "Version", handler::meta::version;
     GET "/v1/status" Read "The daemon at a glance", &[], None, "Status", handler::meta::status;
     GET "/v1/stats" Read "Packets and requests since the start", &[], None, "Stats", handler::stats::stats;
-    GET "/v1/drops" Read "Dropped packets by reason, and samples; with `follow` a line of JSON per sample", &["follow", "after"], None, "Drops", handler::stats::drops;
+    GET "/v1/drops" Read "Dropped packets by reason, and samples; with `follow` a line of JSON per sample", &["follow", "after", "listener", "reason"], None, "Drops", handler::stats::drops;
+    GET "/v1/drops/top" Read "Whom most was dropped of lately, estimated from the samples", &["limit", "window", "listener", "reason"], None, "DropsTop", handler::stats::top;
     GET "/v1/explain" Read "What the filter does with a packet", &["source", "destination", "interface", "vlan"], None, "Explain", handler::explain::explain;
 
     GET "/v1/dns/query" Read "What the name server would answer in a private network, or outside", &["name", "type", "vpc"], None, "NameAnswer", handler::dns::query;

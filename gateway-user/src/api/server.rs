@@ -144,7 +144,7 @@ async fn answer(
     match handle(request, peer, context, writers).await {
         Ok(Reply::Json(value)) => json(StatusCode::OK, &value),
         Ok(Reply::Check(plan)) => json(StatusCode::OK, &plan.run().await),
-        Ok(Reply::Drops { after }) => follow(Rc::clone(context), after, stopping),
+        Ok(Reply::Drops { after, wanted }) => follow(Rc::clone(context), after, wanted, stopping),
         Err(refusal) => refuse(refusal),
     }
 }
@@ -233,12 +233,17 @@ fn respond(status: StatusCode, media: &'static str, body: Answer) -> Response<An
 }
 
 /// Streams samples as they are collected. The task ends when the client goes away or the daemon stops.
-fn follow(context: Rc<Context>, mut after: u64, mut stopping: watch::Receiver<()>) -> Response<Answer> {
+fn follow(
+    context: Rc<Context>,
+    mut after: u64,
+    wanted: handler::stats::Wanted,
+    mut stopping: watch::Receiver<()>,
+) -> Response<Answer> {
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
     tokio::task::spawn_local(async move {
         let mut quiet = Duration::ZERO;
         loop {
-            let (next, mut text) = handler::stats::lines(&context, after);
+            let (next, mut text) = handler::stats::lines(&context, after, &wanted);
             after = next;
             if text.is_empty() {
                 quiet += FOLLOW_INTERVAL;

@@ -180,6 +180,9 @@ pub struct StatusReply {
     pub addresses: Vec<AddressStatus>,
     /// Where names are answered.
     pub dns: Vec<NameSocket>,
+    /// The generation that each enforcer serves.
+    #[serde(default)]
+    pub enforcers: Vec<EnforcerStatus>,
     pub workers: Vec<WorkerStatus>,
     pub listeners: Vec<ListenerStatus>,
     pub vpcs: Vec<VpcStatus>,
@@ -268,6 +271,8 @@ pub struct ListenerStatus {
     /// `listening`, `closed` (bound, every connection refused), `waiting` (for its address), `failed`, or `unknown`
     /// without a data plane.
     pub state: String,
+    /// Who judges its packets first: `xdp`, `tcx`, or `accept` where no program does.
+    pub tier: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     pub entries: usize,
@@ -286,6 +291,13 @@ pub struct VpcStatus {
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// What enforces snapshots: `filter`, `addresses`, `dns`, `proxy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnforcerStatus {
+    pub name: String,
+    pub generation: Generation,
 }
 
 /// Packets of one listener with one reason.
@@ -332,6 +344,34 @@ pub struct DropLine {
     pub vlan: u16,
     pub length: u32,
     pub generation: Generation,
+    /// How many drops it stands for: one of so many was sampled.
+    pub weight: u32,
+    /// Sampled drops that were lost so far because they came faster than they were read.
+    pub lost: u64,
+}
+
+/// Whom most was dropped of lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropsTopReply {
+    pub generation: Generation,
+    pub window_seconds: u64,
+    /// Heaviest first.
+    pub items: Vec<DropsTopItem>,
+    /// Sampled drops that were lost so far because they came faster than they were read.
+    pub lost: u64,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropsTopItem {
+    /// An IPv4 address, or an IPv6 /64.
+    pub source: String,
+    pub listener: Option<String>,
+    pub reason: String,
+    /// Estimated from the sample.
+    pub packets: u64,
+    /// Seconds since the Unix epoch.
+    pub last_seen: u64,
 }
 
 /// Result of checking a domain.

@@ -5,14 +5,16 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
-    base::{Generation, Refusal},
+    base::{Generation, Name, Refusal},
     dns::Dns,
     observe::{
         dns::{NameAnswer, NameRecord, NameSource, NameStatus},
         filter::{DropRecord, FilterReport, FilterSource, FilterStatus},
+        top::TopRow,
     },
     snapshot::{Snapshot, Subscriber, filter::Explanation},
 };
@@ -65,6 +67,15 @@ impl<T: FilterSource> FilterSource for Shared<T> {
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {
         self.0.borrow().drops(after)
+    }
+
+    fn top(
+        &self,
+        window: Duration,
+        limit: usize,
+        wanted: &dyn Fn(Option<&Name>, &str) -> bool,
+    ) -> Vec<TopRow> {
+        self.0.borrow().top(window, limit, wanted)
     }
 
     fn judge(

@@ -1,6 +1,6 @@
 //! `gateway drops`: dropped packets by reason, and samples of them.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, thread, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
@@ -16,16 +16,84 @@ pub struct DropsArgs {
     /// Print samples as they come, until interrupted
     #[arg(long)]
     follow: bool,
+    /// Whom most was dropped of lately, estimated from the samples; with `--follow` anew every two seconds
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
+    top: Option<u64>,
+    /// How far `--top` looks back, at most 5m
+    #[arg(long, value_name = "DURATION", requires = "top")]
+    window: Option<String>,
+    /// Only of this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Only for this reason (`not_allowed`, `closed` …)
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
 }
 
 impl DropsArgs {
     pub(super) fn run(&self, session: &Session) -> Done {
-        if self.follow { follow(session) } else { once(session) }
+        match (self.top, self.follow) {
+            (None, false) => once(session, self.call(&["drops"])),
+            (None, true) => follow(session, self.call(&["drops"])),
+            (Some(_), false) => self.top(session),
+            (Some(_), true) => loop {
+                self.top(session)?;
+                thread::sleep(AGAIN);
+            },
+        }
+    }
+
+    fn call(&self, path: &[&str]) -> Call {
+        let mut call = Call::get(path);
+        if let Some(listener) = &self.listener {
+            call = call.query("listener", listener);
+        }
+        if let Some(reason) = &self.reason {
+            call = call.query("reason", reason);
+        }
+        call
+    }
+
+    fn top(&self, session: &Session) -> Done {
+        let mut call = self.call(&["drops", "top"]);
+        if let Some(limit) = self.top {
+            call = call.query("limit", limit);
+        }
+        if let Some(window) = &self.window {
+            call = call.query("window", window);
+        }
+        let reply = session.client.send(call)?;
+        match (session.json, self.follow) {
+            (true, true) => print_json_line(&reply),
+            (true, false) => print_json(&reply),
+            (false, _) => {
+                print_line(&format!(
+                    "the last {} s, generation {}, {} samples lost since the start",
+                    field(&reply, "window_seconds"),
+                    field(&reply, "generation"),
+                    field(&reply, "lost"),
+                ));
+                print_text(&items_table(
+                    &reply,
+                    &[
+                        ("SOURCE", "source"),
+                        ("LISTENER", "listener"),
+                        ("REASON", "reason"),
+                        ("PACKETS (ABOUT)", "packets"),
+                        ("LAST SEEN", "last_seen"),
+                    ],
+                ));
+            }
+        }
+        Ok(DONE)
     }
 }
 
-fn once(session: &Session) -> Done {
-    let reply = session.client.send(Call::get(&["drops"]))?;
+/// Between two prints of `--top --follow`.
+const AGAIN: Duration = Duration::from_secs(2);
+
+fn once(session: &Session, call: Call) -> Done {
+    let reply = session.client.send(call)?;
     if session.json {
         print_json(&reply);
         return Ok(DONE);
@@ -64,12 +132,19 @@ fn once(session: &Session) -> Done {
     Ok(DONE)
 }
 
-fn follow(session: &Session) -> Done {
+fn follow(session: &Session, call: Call) -> Done {
     let json = session.json;
-    session.client.follow(Call::get(&["drops"]).query("follow", true), |event| {
+    let mut lost = None;
+    session.client.follow(call.query("follow", true), |event| {
         if json {
             print_json_line(&event);
         } else {
+            let now = event.get("lost").and_then(Value::as_u64).unwrap_or_default();
+            if let Some(more) =
+                lost.replace(now).map(|before| now.saturating_sub(before)).filter(|more| *more > 0)
+            {
+                print_line(&format!("({more} samples were lost: they came faster than they were read)"));
+            }
             print_line(&line(&event));
         }
         ControlFlow::Continue(())
@@ -79,7 +154,7 @@ fn follow(session: &Session) -> Done {
 
 fn line(event: &Value) -> String {
     format!(
-        "{}  {} > {} on {}: {} (listener {}, {} bytes, generation {})",
+        "{}  {} > {} on {}: {} (listener {}, {} bytes, generation {}, one of {})",
         field(event, "time"),
         address(event, "source"),
         address(event, "destination"),
@@ -88,6 +163,7 @@ fn line(event: &Value) -> String {
         field(event, "listener"),
         field(event, "length"),
         field(event, "generation"),
+        field(event, "weight"),
     )
 }
 

@@ -55,12 +55,23 @@ impl TopArgs {
                 print_json_line(&now);
             } else {
                 // Home, print, clear what is left of the last frame: no flicker.
-                let frame = tables(&now, Some((&before, self.interval)));
+                let status = session.client.send(Call::get(&["status"]))?;
+                let rates = tables(&now, Some((&before, self.interval)));
+                let frame = format!("{}{}{rates}", tiers(&status), super::status::urgent(&status));
                 print_text(&format!("\u{1b}[H{}\u{1b}[J", frame.replace('\n', "\u{1b}[K\n")));
             }
             before = now;
         }
     }
+}
+
+/// Which tier guards each listener, on one line.
+fn tiers(status: &Value) -> String {
+    let each = rows(status, "listeners").iter();
+    let each = each
+        .map(|row| format!("{} {} by {}", field(row, "listener"), field(row, "state"), field(row, "tier")));
+    let each: Vec<String> = each.collect();
+    if each.is_empty() { "no listeners\n".to_owned() } else { format!("{}\n", each.join(", ")) }
 }
 
 fn read(session: &Session) -> Result<Value, Failure> {

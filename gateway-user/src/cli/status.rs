@@ -21,19 +21,15 @@ pub(super) fn run(session: &Session) -> Done {
         field(&reply, "uptime_seconds"),
         field(&reply, "state"),
     );
-    // What wants an answer comes first.
-    if let Some(confirm) = reply.get("confirm") {
-        head.push_str(&format!(
-            "\nthis generation is undone in {} s (back to generation {}) unless you run `gateway confirm`\n",
-            field(confirm, "left"),
-            field(confirm, "back_to"),
-        ));
+    head.push_str(&urgent(&reply));
+    let enforcers = reply.get("enforcers").and_then(Value::as_array).into_iter().flatten();
+    let enforcers: Vec<String> =
+        enforcers.map(|one| format!("{} {}", field(one, "name"), field(one, "generation"))).collect();
+    if !enforcers.is_empty() {
+        head.push_str(&format!("\ngeneration in force: {}\n", enforcers.join(", ")));
     }
     if reply.get("vpcs").and_then(Value::as_array).is_some_and(|vpcs| !vpcs.is_empty()) {
         head.push_str(&section(&reply, "vpcs", &["vpc", "interface", "address", "state", "detail"]));
-    }
-    for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        head.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
     }
     head.push_str(&section(&reply, "filter", &["interface", "mode", "generation", "detail"]));
     head.push_str(&section(&reply, "addresses", &["interface", "address", "state", "detail"]));
@@ -46,10 +42,26 @@ pub(super) fn run(session: &Session) -> Done {
     head.push_str(&section(
         &reply,
         "listeners",
-        &["listener", "interface", "addresses", "state", "entries", "detail"],
+        &["listener", "interface", "addresses", "state", "tier", "entries", "detail"],
     ));
     print_text(&head);
     Ok(DONE)
+}
+
+/// What wants an answer comes first: a change to confirm, and warnings.
+pub(super) fn urgent(reply: &Value) -> String {
+    let mut text = String::new();
+    if let Some(confirm) = reply.get("confirm") {
+        text.push_str(&format!(
+            "\nthis generation is undone in {} s (back to generation {}) unless you run `gateway confirm`\n",
+            field(confirm, "left"),
+            field(confirm, "back_to"),
+        ));
+    }
+    for warning in reply.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        text.push_str(&format!("\nwarning: {}\n", super::output::plain(warning)));
+    }
+    text
 }
 
 fn section(reply: &Value, key: &str, columns: &[&str]) -> String {

@@ -12,7 +12,7 @@ use gateway_common::{counters::SAMPLE_FLOOD, event::DropEvent, packet::Address, 
 use super::tables::Tables;
 use crate::{
     base::{Generation, Name},
-    observe::filter::DropRecord,
+    observe::{filter::DropRecord, top::Top},
     snapshot::FilterPlan,
 };
 
@@ -28,6 +28,7 @@ const FEW: usize = 16;
 pub(crate) struct DropLog {
     records: VecDeque<DropRecord>,
     next: u64,
+    top: Top,
 }
 
 /// What turns the numbers of an event into names.
@@ -42,11 +43,14 @@ pub(crate) struct Names<'a> {
 impl DropLog {
     /// Takes everything out of the ring buffer; returns how much there was.
     pub(crate) fn drain(&mut self, tables: &mut Tables, names: &Names<'_>, now: Duration) -> usize {
+        // What was sampled lately was sampled by this mask: it changes at polls, and in a flood to the smallest sample.
+        let weight = tables.sample.get(&0, 0).unwrap_or(0).saturating_add(1);
         // At most one buffer's worth, so that a flood cannot keep the caller here.
         for taken in 0..4096 {
             let Some(item) = tables.events.next() else { return taken };
             if let Some(event) = decode(&item) {
-                let record = self.record(&event, names, now);
+                let record = self.record(&event, names, now, weight);
+                self.top.add(&record);
                 if self.records.len() == KEPT {
                     self.records.pop_front();
                 }
@@ -61,7 +65,12 @@ impl DropLog {
         self.records.iter().filter(|record| record.sequence >= after).cloned().collect()
     }
 
-    fn record(&mut self, event: &DropEvent, names: &Names<'_>, now: Duration) -> DropRecord {
+    /// Whom most was dropped of.
+    pub(crate) const fn top(&self) -> &Top {
+        &self.top
+    }
+
+    fn record(&mut self, event: &DropEvent, names: &Names<'_>, now: Duration, weight: u32) -> DropRecord {
         let sequence = self.next;
         self.next += 1;
         let number = event.generation;
@@ -87,6 +96,7 @@ impl DropLog {
             length: event.length,
             listener: listener(names.plan, event.listener),
             reason: Reason::from_number(event.reason).map_or("unknown", Reason::name),
+            weight,
         }
     }
 }
@@ -208,9 +218,10 @@ mod tests {
             plan: None,
             devices: &[(4, "eth0".to_owned())],
         };
-        let record = DropLog::default().record(&event, &names, Duration::from_secs(1));
+        let record = DropLog::default().record(&event, &names, Duration::from_secs(1), 4);
         assert_eq!(record.source.unwrap().to_string(), "203.0.113.7");
         assert_eq!((record.interface.as_str(), record.reason), ("eth0", "not_allowed"));
+        assert_eq!(record.weight, 4);
         assert_eq!((record.generation, record.destination_port, record.vlan), (Generation(5), 443, 7));
     }
 

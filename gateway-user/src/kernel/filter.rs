@@ -18,9 +18,12 @@ use super::{
     netlink::{self, Link},
 };
 use crate::{
-    base::{Generation, Refusal, clock},
+    base::{Generation, Name, Refusal, clock},
     defence::{Ban, Enforcer, Source},
-    observe::filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
+    observe::{
+        filter::{DropRecord, FilterReport, FilterSource, FilterStatus, InterfaceStatus, Mode},
+        top::TopRow,
+    },
     snapshot::{Barred, FilterPlan, Snapshot, Subscriber, filter::Explanation},
 };
 
@@ -281,6 +284,15 @@ impl FilterSource for Filter {
 
     fn drops(&self, after: u64) -> Vec<DropRecord> {
         self.drops.after(after)
+    }
+
+    fn top(
+        &self,
+        window: Duration,
+        limit: usize,
+        wanted: &dyn Fn(Option<&Name>, &str) -> bool,
+    ) -> Vec<TopRow> {
+        self.drops.top().rows(clock::unix(), window, limit, wanted)
     }
 
     fn judge(

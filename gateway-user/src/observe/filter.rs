@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     base::{Generation, Name},
+    observe::top::TopRow,
     snapshot::filter::Explanation,
 };
 
@@ -25,6 +26,15 @@ pub trait FilterSource {
 
     /// Sampled drops numbered `after` and later, oldest first. Follow by asking again with the last sequence + 1.
     fn drops(&self, after: u64) -> Vec<DropRecord>;
+
+    /// Whom most was dropped of during the last `window`, at most `limit` of those that `wanted` takes (by listener and
+    /// reason).
+    fn top(
+        &self,
+        window: Duration,
+        limit: usize,
+        wanted: &dyn Fn(Option<&Name>, &str) -> bool,
+    ) -> Vec<TopRow>;
 
     /// What the program in the kernel says of a new connection from `source` that comes in on `interface`, with the tag
     /// `vlan` instead of the interface's own if there is one: the live tables are asked, nothing is counted. `None`: no
@@ -172,6 +182,8 @@ pub struct DropRecord {
     pub listener: Option<Name>,
     /// The stable name of a `gateway_common::reason::Reason`.
     pub reason: &'static str,
+    /// How many drops it stands for: one of so many was sampled then.
+    pub weight: u32,
 }
 
 fn seconds<S: serde::Serializer>(at: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -9,4 +9,5 @@ pub mod log;
 pub mod metrics;
 pub mod reach;
 pub mod seen;
+pub mod top;
 pub mod traffic;

@@ -58,8 +58,8 @@ fn place(context: &Context, question: &Question) -> Option<String> {
     Some(own.map_or(interface, |own| &own.interface).clone())
 }
 
-/// The tier of the program that judges an interface's packets.
-fn tier(context: &Context, interface: Option<&str>) -> &'static str {
+/// Who judges an interface's packets first.
+pub(super) fn tier(context: &Context, interface: Option<&str>) -> &'static str {
     let interfaces = context.sources.filter.as_ref().map(|filter| filter.status().interfaces);
     let mode = interfaces
         .unwrap_or_default()
@@ -67,8 +67,9 @@ fn tier(context: &Context, interface: Option<&str>) -> &'static str {
         .find_map(|status| (interface == Some(status.interface.as_str())).then_some(status.mode));
     match mode {
         Some(Mode::Native) => "xdp",
-        Some(mode) => mode.name(),
-        None => "accept",
+        Some(Mode::Tcx) => "tcx",
+        // Whatever is not attached leaves it to the check at accept.
+        Some(Mode::Accept | Mode::Detached | Mode::Off) | None => "accept",
     }
 }
 

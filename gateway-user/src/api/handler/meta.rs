@@ -2,13 +2,16 @@
 
 use serde_json::json as value;
 
-use super::json;
+use super::{explain, json};
 use crate::{
     api::{
         Context, openapi as description,
         request::Request,
         route::Reply,
-        wire::{AddressStatus, ConfirmStatus, FilterStatus, ListenerStatus, NameSocket, StatusReply},
+        wire::{
+            AddressStatus, ConfirmStatus, EnforcerStatus, FilterStatus, ListenerStatus, NameSocket,
+            StatusReply,
+        },
     },
     base::{Refusal, clock},
     observe::address::AddressState,
@@ -35,6 +38,12 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
     let control = context.control.borrow().status();
     let filter = context.sources.filter.as_ref().map(|filter| filter.status()).unwrap_or_default();
     let mut warnings = filter.warnings;
+    let behind = control.enforcers.iter().filter(|one| one.generation != control.generation);
+    warnings.extend(
+        behind.map(|one| {
+            format!("{} serves generation {}, not {}", one.name, one.generation, control.generation)
+        }),
+    );
     let addresses = context.sources.addresses.as_ref().map(|addresses| addresses()).unwrap_or_default();
     let missing = addresses.iter().filter(|address| address.state != AddressState::Held);
     warnings.extend(missing.map(|address| {
@@ -86,6 +95,11 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
                 detail: socket.detail,
             })
             .collect(),
+        enforcers: control
+            .enforcers
+            .iter()
+            .map(|one| EnforcerStatus { name: one.name.to_owned(), generation: one.generation })
+            .collect(),
         workers: context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default(),
         listeners,
         vpcs: super::vpc::status(context),
@@ -108,12 +122,14 @@ fn listeners(context: &Context) -> Vec<ListenerStatus> {
     let views = context.control.borrow().listeners().items.into_iter();
     let status = views.map(|view| {
         let socket = sockets.iter().find(|socket| socket.listener == view.name.as_str());
+        let interface = view.interface;
         ListenerStatus {
             listener: view.name.to_string(),
-            interface: view.interface,
             addresses: view.addresses.iter().map(ToString::to_string).collect(),
             open: view.open,
             state: socket.map_or("unknown", |socket| &socket.state).to_owned(),
+            tier: explain::tier(context, Some(&interface)).to_owned(),
+            interface,
             detail: socket.and_then(|socket| socket.error.clone()),
             entries: view.entries,
             monitored: view.monitor_until.map(|until| until.saturating_sub(clock::unix().as_secs())),

@@ -14,9 +14,12 @@ use super::Daemon;
 use crate::{
     api::{Sources, client::Call},
     base::{Generation, Name},
-    observe::filter::{
-        Count, DropRecord, EntryCount, FilterReport, FilterSource, FilterStatus, InterfaceStatus,
-        ListenerCounts, Mode, ReasonCount,
+    observe::{
+        filter::{
+            Count, DropRecord, EntryCount, FilterReport, FilterSource, FilterStatus, InterfaceStatus,
+            ListenerCounts, Mode, ReasonCount,
+        },
+        top::{Top, TopRow},
     },
     snapshot::filter::{Explanation, Reason},
 };
@@ -253,6 +256,12 @@ impl FilterSource for Filter {
         }
     }
 
+    fn top(&self, _: Duration, limit: usize, wanted: &dyn Fn(Option<&Name>, &str) -> bool) -> Vec<TopRow> {
+        let mut top = Top::default();
+        self.drops(0).iter().for_each(|record| top.add(record));
+        top.rows(Duration::from_secs(2), Duration::from_secs(60), limit, wanted)
+    }
+
     /// Judges HTTPS only, and lets nobody in but one.
     fn judge(&self, _: &str, _: Option<u16>, source: IpAddr, to: SocketAddr) -> Option<Explanation> {
         let allowed = source == IpAddr::from([192, 0, 2, 7]);
@@ -279,6 +288,7 @@ impl FilterSource for Filter {
             length: 60,
             listener: Some(Name::new("edge").unwrap()),
             reason: "not_allowed",
+            weight: 4,
         };
         (0..3).filter(|sequence| *sequence >= after).map(record).collect()
     }
@@ -317,6 +327,23 @@ fn what_the_filter_says_is_shown() {
         })
         .unwrap();
     assert_eq!(lines, [1, 2]);
+    let top = |more: &[(&'static str, &str)]| {
+        let call =
+            more.iter().fold(Call::get(&["drops", "top"]), |call, (key, value)| call.query(key, value));
+        daemon.send(call)["items"].clone()
+    };
+    let row = json!([{"source": "203.0.113.9", "listener": "edge", "reason": "not_allowed", "packets": 12,
+        "last_seen": 1}]);
+    assert_eq!((top(&[]), top(&[("listener", "edge"), ("window", "10s")])), (row.clone(), row));
+    assert_eq!((top(&[("listener", "other")]), top(&[("reason", "closed")])), (json!([]), json!([])));
+    for (key, value) in [("reason", "forbidden"), ("window", "1h"), ("limit", "0")] {
+        assert_eq!(
+            daemon.refused(Call::get(&["drops", "top"]).query(key, value)).field.as_deref(),
+            Some(key)
+        );
+    }
+    let closed = daemon.send(Call::get(&["drops"]).query("reason", "closed"));
+    assert_eq!((&closed["items"], &closed["events"]), (&json!([]), &json!([])));
 }
 
 #[test]
