@@ -269,6 +269,18 @@ impl Settings {
                 .limit(format!("1 to {MAX_WORKERS}"))
                 .remedy("leave it out to have one per core"));
         }
+        let filter =
+            file.filter.unwrap_or(if environment.root { FilterMode::Required } else { FilterMode::Auto });
+        let closed_mode = file.closed_mode.unwrap_or(ClosedMode::Drop);
+        if (filter, closed_mode) == (FilterMode::Required, ClosedMode::Reset) {
+            return Err(Refusal::new(
+                "invalid_setting",
+                "a filter in the kernel never answers, so no reset would be sent",
+            )
+            .field("closed_mode", "reset")
+            .limit("drop, with filter = \"required\"")
+            .remedy("leave it out, or set filter = \"auto\" or \"off\""));
+        }
         Ok(Self {
             socket: absolute("socket", &socket)?,
             socket_mode: file.socket_mode.as_deref().map_or(Ok(0o666), parse_mode)?,
@@ -276,12 +288,8 @@ impl Settings {
             pin_dir: absolute("pin_dir", &pin_dir)?,
             admin: parse_admin(flags.admin.or(file.admin).as_deref())?,
             user: flags.user.or(file.user),
-            filter: file.filter.unwrap_or(if environment.root {
-                FilterMode::Required
-            } else {
-                FilterMode::Auto
-            }),
-            closed_mode: file.closed_mode.unwrap_or(ClosedMode::Drop),
+            filter,
+            closed_mode,
             site: Site {
                 region: file.region,
                 zones: file.zones,
@@ -464,6 +472,20 @@ mod tests {
         assert_eq!(settings.unknown_sni, UnknownSni::Default);
         assert_eq!(settings.admin, Some("127.0.0.1:9145".parse().unwrap()));
         assert_eq!(settings.pin_dir.parent(), Some(Path::new("/sys/fs/bpf/gateway")));
+    }
+
+    #[test]
+    fn a_reset_that_would_never_be_sent_is_refused() {
+        for text in ["closed_mode = 'reset'", "filter = 'required'\nclosed_mode = 'reset'"] {
+            let refusal = resolve(text).unwrap_err();
+            assert_eq!(
+                (refusal.code.as_str(), refusal.field.as_deref()),
+                ("invalid_setting", Some("closed_mode"))
+            );
+        }
+        for text in ["closed_mode = 'drop'", "filter = 'off'\nclosed_mode = 'reset'"] {
+            resolve(text).unwrap();
+        }
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Every row of the order of checks (DESIGN §5), and that the order is that one.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
-use gateway_user::snapshot::{Visibility, http::Access};
+use gateway_user::snapshot::{Listener, Snapshot, Subscriber as _, Visibility, http::Access};
 
 use crate::support::{Client, Reply, TOKEN, Upstream, World, domain, free_port, name, route, service};
 
@@ -246,4 +251,26 @@ fn sources_that_are_not_allowed_are_reset_at_accept() {
     assert_eq!((report.listeners[0].refused["not_allowed"], report.listeners[0].refused["closed"]), (1, 1));
     assert_eq!(report.listeners[0].accepted, 0);
     assert_eq!(name("public").as_str(), report.listeners[0].name);
+}
+
+/// Before a change is committed, what it closes or deletes is silent; a change that is forgotten answers again.
+#[test]
+fn what_is_about_to_go_answers_nothing() {
+    let upstream = Upstream::new();
+    let mut world = World::new(&[upstream.address]);
+    let address = world.http;
+    let knock =
+        || TcpStream::connect_timeout(&address, Duration::from_millis(300)).map_err(|error| error.kind());
+    let mut closed = world.next.clone();
+    closed.listeners = vec![Arc::new(Listener { open: false, ..Listener::clone(&world.next.listeners[0]) })];
+    let gone = Snapshot { listeners: Vec::new(), filter: Arc::default(), ..world.next.clone() };
+    for next in [closed, gone].map(Arc::new) {
+        let proxy = world.proxy();
+        proxy.stage(&next).unwrap();
+        knock().unwrap();
+        proxy.hush();
+        assert_eq!(knock().unwrap_err(), ErrorKind::TimedOut);
+        proxy.abandon();
+        knock().unwrap();
+    }
 }

@@ -38,7 +38,7 @@ use crate::{
         metrics::{FilterMetrics, Metrics, NameMetrics, admin},
     },
     proxy::{self, Proxy},
-    settings::{AccessLog, FilterMode, Settings, UnknownSni},
+    settings::{AccessLog, ClosedMode, FilterMode, Settings, UnknownSni},
     snapshot::Barred,
 };
 
@@ -275,6 +275,10 @@ fn proxy_config(settings: &Settings, barred: Barred, reports: Arc<Reports>) -> p
         unknown_sni: match settings.unknown_sni {
             UnknownSni::Default => proxy::UnknownSni::Default,
             UnknownSni::Reject => proxy::UnknownSni::Reject,
+        },
+        closed: match settings.closed_mode {
+            ClosedMode::Drop => proxy::Closed::Silence,
+            ClosedMode::Reset => proxy::Closed::Reset,
         },
         own_addresses: settings.admin.into_iter().collect(),
         barred,

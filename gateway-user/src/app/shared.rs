@@ -43,6 +43,10 @@ impl<T: Subscriber> Subscriber for Shared<T> {
         self.0.borrow_mut().stage(next)
     }
 
+    fn hush(&mut self) {
+        self.0.borrow_mut().hush();
+    }
+
     fn commit(&mut self) -> Result<(), Refusal> {
         self.0.borrow_mut().commit()
     }

@@ -50,6 +50,9 @@ impl Publisher {
             self.abandon(0);
             return Err(Failed::Before(refusal));
         }
+        for subscriber in &mut self.subscribers {
+            subscriber.hush();
+        }
         for place in 0..self.subscribers.len() {
             let Some(subscriber) = self.subscribers.get_mut(place) else { break };
             if let Err(refusal) = subscriber.commit() {

@@ -17,6 +17,7 @@ pub struct Config {
     /// PEM file with key and chain of the self-signed default certificate, made if missing; `None`: in memory only.
     pub default_certificate: Option<PathBuf>,
     pub unknown_sni: UnknownSni,
+    pub closed: Closed,
     pub limits: Limits,
     /// Addresses that belong to the gateway besides its listeners (admin): never an instance.
     pub own_addresses: Vec<SocketAddr>,
@@ -36,6 +37,16 @@ pub enum UnknownSni {
     Default,
     /// The `unrecognized_name` alert (RFC 6066 §3).
     Reject,
+}
+
+/// What a client of a closed listener gets where no program in the kernel drops its packets before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closed {
+    /// Nothing: its SYNs are not answered.
+    #[default]
+    Silence,
+    /// A reset after the handshake, so many per second and worker; beyond that, nothing.
+    Reset,
 }
 
 /// Deadlines towards clients, and bounds.
@@ -70,6 +81,7 @@ impl Default for Config {
             access_log: Target::default(),
             default_certificate: None,
             unknown_sni: UnknownSni::default(),
+            closed: Closed::default(),
             limits: Limits::default(),
             own_addresses: Vec::new(),
             barred: Barred::default(),

@@ -14,10 +14,11 @@ use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{
-    config::Config,
+    config::{Closed, Config},
     listener::{
         SocketId, SocketKey,
         bind::{self, BindError, How},
+        hush::Hush,
         wanted,
     },
     tls::{Tls, TlsView},
@@ -62,6 +63,7 @@ struct Held {
     /// Number of the interface that the sockets are bound to: a new interface of the old name is another one.
     device: u32,
     sockets: Vec<Arc<TcpListener>>,
+    hush: Hush,
 }
 
 /// New sockets, and those that cannot be bound yet.
@@ -270,9 +272,10 @@ impl Proxy {
         any
     }
 
-    /// Parses the certificates of the live snapshot again; they were good once.
-    fn restore_certificates(&mut self) {
+    /// Answers as the live snapshot says, and parses its certificates again; they were good once.
+    fn go_back(&mut self) {
         let live = Arc::clone(&self.view.snapshot);
+        self.quiet(&self.sockets, &live, true);
         if let Err(error) = self.tls.prepare(&live) {
             tracing::error!(%error, "certificates of the live snapshot");
         }
@@ -294,7 +297,7 @@ impl Proxy {
         let sockets =
             bind::bind(key, self.workers.len(), How { shared, owned })?.into_iter().map(Arc::new).collect();
         self.next_socket += 1;
-        Ok(Held { id: SocketId(self.next_socket), device, sockets })
+        Ok(Held { id: SocketId(self.next_socket), device, sockets, hush: Hush::default() })
     }
 
     /// Binds what `next` wants and is not there yet.
@@ -356,6 +359,9 @@ impl Proxy {
         tables: Arc<FilterTables>,
         new: BTreeMap<SocketKey, Held>,
     ) -> Result<(), Refusal> {
+        // A closed listener's sockets are silent before they listen, and before the workers know.
+        self.quiet(&new, snapshot, false);
+        self.quiet(&self.sockets, snapshot, false);
         for (key, held) in &new {
             for socket in &held.sockets {
                 bind::listen(socket).map_err(|error| {
@@ -396,6 +402,7 @@ impl Proxy {
         });
         self.view = Arc::new(view);
         self.publish();
+        self.quiet(&self.sockets, snapshot, true);
         let listeners = snapshot.listeners.iter().map(|listener| &listener.name);
         traffic.set_channels(listeners.map(|name| (name.clone(), snapshot.channel(name))).collect());
         traffic.retain(
@@ -404,6 +411,21 @@ impl Proxy {
             |gateway, name| snapshot.listeners.iter().any(|l| l.gateway == *gateway && l.name == *name),
         );
         Ok(())
+    }
+
+    /// Makes those of `held` silent that `next` closes or has no use for; with `answer` lets the others answer again.
+    fn quiet(&self, held: &BTreeMap<SocketKey, Held>, next: &Snapshot, answer: bool) {
+        let silent = self.shared.config.closed == Closed::Silence;
+        let listeners = next.listeners.iter();
+        let keys: HashMap<SocketKey, bool> = listeners
+            .flat_map(|listener| wanted(listener).into_iter().map(|key| (key, listener.open || !silent)))
+            .collect();
+        for (key, held) in held {
+            let answers = keys.get(key).copied().unwrap_or(false);
+            if !answers || answer {
+                held.hush.set(!answers, held.sockets.iter().map(|socket| &**socket));
+            }
+        }
     }
 
     /// Gives every worker the view and its sockets, and waits for all of them. When this returns, removed sockets are
@@ -448,6 +470,12 @@ impl Subscriber for Proxy {
         Ok(())
     }
 
+    fn hush(&mut self) {
+        if let Some(staged) = &self.staged {
+            self.quiet(&self.sockets, &staged.snapshot, false);
+        }
+    }
+
     fn commit(&mut self) -> Result<(), Refusal> {
         let Some(staged) = self.staged.take() else {
             return Err(Refusal::new("nothing_staged", "the proxy has no staged snapshot"));
@@ -458,7 +486,7 @@ impl Subscriber for Proxy {
                 Ok(())
             }
             Err(refusal) => {
-                self.restore_certificates();
+                self.go_back();
                 Err(refusal)
             }
         }
@@ -466,7 +494,7 @@ impl Subscriber for Proxy {
 
     fn abandon(&mut self) {
         if self.staged.take().is_some() {
-            self.restore_certificates();
+            self.go_back();
         }
     }
 

@@ -19,5 +19,5 @@ mod upstream;
 mod view;
 mod worker;
 
-pub use config::{Config, Limits, UnknownSni};
+pub use config::{Closed, Config, Limits, UnknownSni};
 pub use control::{ListenerStatus, Proxy};

@@ -6,7 +6,7 @@ use super::Snapshot;
 use crate::base::{Generation, Refusal};
 
 /// One enforcer of snapshots. `control::publish` drives all of them through a change:
-/// `stage` each → persist → `commit` each; or, when anything fails before the commit, `abandon` those staged.
+/// `stage` each → persist → `hush` each → `commit` each; or, when anything fails before the commit, `abandon` those staged.
 ///
 /// The order of subscribers is the order of safety: the filter is first, so a port is guarded before it listens, and a
 /// removed CIDR is dropped in the kernel before the proxy cuts its connections.
@@ -20,6 +20,11 @@ pub trait Subscriber {
     /// # Errors
     /// The snapshot cannot be enforced here; nothing changed.
     fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal>;
+
+    /// Stops answering where the staged snapshot has nobody listening any more. All are asked, after the snapshot is
+    /// stored and before the first commit: a port must not outlive its guard. `commit` or `abandon` follows, and the
+    /// latter answers again.
+    fn hush(&mut self) {}
 
     /// Makes the staged snapshot live and returns when it is enforced everywhere.
     ///

@@ -13,7 +13,7 @@ use super::{SocketKey, holder};
 use crate::base::Refusal;
 
 /// Connections that wait in the kernel for one worker; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Whether the missing privilege for SO_BINDTODEVICE was reported already.
 static UNBOUND: AtomicBool = AtomicBool::new(false);

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod bind;
 mod holder;
+pub(crate) mod hush;
 pub(crate) mod live;
 pub(crate) mod recent;
 pub(crate) mod seats;

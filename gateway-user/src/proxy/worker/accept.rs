@@ -1,7 +1,7 @@
 //! Takes connections off a listening socket and judges each before a byte of it is read.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     io,
     net::TcpListener as StdListener,
@@ -22,10 +22,12 @@ use crate::{
     defence::Offence,
     observe::traffic::Refused,
     proxy::{
+        config::Closed,
         http::serve,
         listener::{
             SocketId,
             admission::{self, Flow},
+            bind,
             live::{Conn, Opening},
         },
     },
@@ -34,9 +36,15 @@ use crate::{
 /// Pause after an accept error: out of descriptors, mostly.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Resets per second of one socket of a closed listener: enough for people, nothing for a flood to be answered with.
+const RESETS: u32 = 100;
+
 /// A listening socket of this worker, which can be closed from outside at once.
 pub(super) struct Acceptor {
     listener: RefCell<Option<TcpListener>>,
+    /// Connections to a closed listener that were reset since the second began; at [`RESETS`] nobody
+    /// is taken any more.
+    resets: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -48,7 +56,11 @@ impl Acceptor {
         socket: &Arc<StdListener>,
     ) -> io::Result<Rc<Self>> {
         let listener = TcpListener::from_std(socket.try_clone()?)?;
-        let acceptor = Rc::new(Self { listener: RefCell::new(Some(listener)), waker: RefCell::default() });
+        let acceptor = Rc::new(Self {
+            listener: RefCell::new(Some(listener)),
+            resets: Cell::default(),
+            waker: RefCell::default(),
+        });
         spawn_local(Rc::clone(&acceptor).run(Rc::clone(worker), id));
         Ok(acceptor)
     }
@@ -62,25 +74,58 @@ impl Acceptor {
         false
     }
 
+    /// Begins a new second: a socket that had sent all its resets answers again.
+    pub(super) fn renew(&self) {
+        if self.resets.replace(0) >= RESETS {
+            self.set_backlog(bind::BACKLOG);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Counts a reset of a closed listener.
+    fn reset(&self) {
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() == RESETS {
+            // Nobody takes from the queue until the second is over, and the kernel answers no SYN while it is full.
+            self.set_backlog(0);
+        }
+    }
+
+    /// A worker has no privilege, and listening again with another backlog needs none.
+    fn set_backlog(&self, backlog: i32) {
+        let listener = self.listener.borrow();
+        let Some(listener) = &*listener else { return };
+        if let Err(error) = socket2::SockRef::from(listener).listen(backlog) {
+            tracing::warn!(%error, backlog, "the queue of a listening socket cannot be changed");
+        }
+    }
+
     async fn run(self: Rc<Self>, worker: Rc<Worker>, id: SocketId) {
         loop {
             let accepted = poll_fn(|context| {
                 let listener = self.listener.borrow();
                 let Some(listener) = &*listener else { return Poll::Ready(None) };
                 *self.waker.borrow_mut() = Some(context.waker().clone());
+                if self.resets.get() >= RESETS {
+                    return Poll::Pending;
+                }
                 listener.poll_accept(context).map(Some)
             })
             .await;
             match accepted {
                 None => return,
-                Some(Ok((stream, peer))) => {
-                    if let Some(conn) = admit(&worker, id, &stream, peer) {
-                        spawn_local(serve::connection(Rc::clone(&worker), stream, conn));
-                    } else {
+                Some(Ok((stream, peer))) => match admit(&worker, id, &stream, peer) {
+                    Ok(conn) => drop(spawn_local(serve::connection(Rc::clone(&worker), stream, conn))),
+                    Err(refused) => {
+                        if refused == Some(Refused::Closed) && worker.shared.config.closed == Closed::Reset {
+                            self.reset();
+                        }
                         // Zero linger: a RST instead of the four-way close that the peer would keep waiting in.
                         let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                     }
-                }
+                },
                 Some(Err(error)) => {
                     tracing::debug!(%error, "accept");
                     tokio::time::sleep(PAUSE).await;
@@ -90,19 +135,20 @@ impl Acceptor {
     }
 }
 
-/// The verdict of tier (c), always on: whatever the kernel filter let through is judged here again.
+/// The verdict of tier (c), always on: whatever the kernel filter let through is judged here again. `Err(None)`: the
+/// socket or the connection is gone already.
 fn admit(
     worker: &Rc<Worker>,
     id: SocketId,
     stream: &TcpStream,
     peer: std::net::SocketAddr,
-) -> Option<Rc<Conn>> {
+) -> Result<Rc<Conn>, Option<Refused>> {
     let current = worker.current();
     let view = &current.view;
-    let (index, scheme) = *view.sockets.get(&id)?;
-    let listener = view.listeners.get(index)?;
+    let (index, scheme) = *view.sockets.get(&id).ok_or(None)?;
+    let listener = view.listeners.get(index).ok_or(None)?;
     let cells = listener.counters.worker(worker.id);
-    let local = stream.local_addr().ok()?;
+    let local = stream.local_addr().map_err(|_| None)?;
     let flow = Flow { interface: &listener.listener.interface, peer: peer.ip(), local, new: true };
     let (reports, now) = (&worker.shared.config.reports, clock::unix());
     let refused = admission::refused(&view.tables, flow).or_else(|| {
@@ -134,13 +180,13 @@ fn admit(
                     tracing::warn!(listener = %listener.listener.name, source = %peer.ip(), "connection_cap: refused");
                 }
             }
-            return None;
+            return Err(Some(refused));
         }
     };
     cells.accepted.add(1);
     worker.recent.note(listener.listener.id, peer.ip().to_canonical(), local, worker.timers.tick());
     let counters = Arc::clone(&listener.counters);
-    Some(Rc::new(Conn::new(Opening {
+    Ok(Rc::new(Conn::new(Opening {
         socket: id,
         scheme,
         peer,

@@ -245,6 +245,7 @@ impl Worker {
         if tick.is_multiple_of(10) {
             let limits = &self.shared.config.limits;
             self.live.reap(tick, Timers::ticks(limits.write_stall));
+            self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);
             self.current().targets.iter().for_each(|target| target.expire(tick, idle));
         }
