@@ -195,7 +195,15 @@ pub fn decide_segment<T: Slots, A: Comparable, O: Outcome>(
             if !source.is_near(slot) {
                 return outcome.refused(slot);
             }
-            judge_near(slots, slot, source, syn)
+            let state = slot.flags & (SLOT_SILENT | SLOT_OPEN | SLOT_MONITOR);
+            if A::is_only_list(slot) && state == SLOT_OPEN {
+                match source.listed(slots, A::list(slot)) {
+                    NOT_LISTED => return outcome.refused(slot),
+                    listed => judge_listed(slot, listed),
+                }
+            } else {
+                judge_near(slots, slot, source, syn)
+            }
         }
         None => found.verdict(Kind::Tcp),
     };
@@ -328,15 +336,12 @@ fn judge_near<S: Slots, A: Comparable>(
         let silent = slot.flags & SLOT_SILENT != 0;
         return Verdict::new(if silent { Reason::Silent } else { Reason::Closed }, slot.listener);
     }
-    let id = source.entry(slot);
+    let id = if A::is_only_list(slot) { Verdict::NO_ENTRY } else { source.entry(slot) };
     // `NO_ENTRY` has the bit, too: whoever no entry allows may be on the large list, and then no entry drains him.
     if id & ENTRY_DRAINING != 0 && A::list(slot) != 0 {
         match source.listed(slots, A::list(slot)) {
             NOT_LISTED => {}
-            LISTED => {
-                return Verdict { reason: Reason::Allowed, listener: slot.listener, entry: LARGE_LIST };
-            }
-            _ => return Verdict::new(Reason::ListMissing, slot.listener),
+            listed => return judge_listed(slot, listed),
         }
     }
     if id == Verdict::NO_ENTRY {
@@ -350,6 +355,16 @@ fn judge_near<S: Slots, A: Comparable>(
         Reason::Draining
     };
     Verdict { reason, listener: slot.listener, entry: id & !ENTRY_DRAINING }
+}
+
+/// A segment from a source that the large list has, or of which no list can tell.
+#[inline(always)]
+const fn judge_listed(slot: &Slot, listed: Listed) -> Verdict {
+    if listed == LISTED {
+        Verdict { reason: Reason::Allowed, listener: slot.listener, entry: LARGE_LIST }
+    } else {
+        Verdict::new(Reason::ListMissing, slot.listener)
+    }
 }
 
 /// An echo request to a listener's address. It is answered whether the listener is open or not.

@@ -16,6 +16,8 @@ pub trait Comparable: Copy {
     fn is_near(self, slot: &Slot) -> bool;
     /// The number of the slot's large list of this family, 0 for none.
     fn list(slot: &Slot) -> u32;
+    /// Whether the slot has a large list of this family and no entry beside it.
+    fn is_only_list(slot: &Slot) -> bool;
     /// What that list says about this source.
     fn listed<S: Slots>(self, slots: &S, list: u32) -> Listed;
     /// The id of the first entry that holds this address, or [`Verdict::NO_ENTRY`]. Entries are ordered, so the first
@@ -52,6 +54,11 @@ impl Comparable for u32 {
     #[inline(always)]
     fn list(slot: &Slot) -> u32 {
         slot.list4
+    }
+
+    #[inline(always)]
+    fn is_only_list(slot: &Slot) -> bool {
+        slot.list4 != 0 && slot.count4 == 0
     }
 
     #[inline(always)]
@@ -102,6 +109,11 @@ impl Comparable for [u64; 2] {
     #[inline(always)]
     fn list(slot: &Slot) -> u32 {
         slot.list6
+    }
+
+    #[inline(always)]
+    fn is_only_list(slot: &Slot) -> bool {
+        slot.list6 != 0 && slot.count6 == 0
     }
 
     #[inline(always)]

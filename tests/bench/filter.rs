@@ -102,7 +102,8 @@ fn random_sources(options: &Options, interface: u32, bench: &mut Ebpf) -> anyhow
         program(bench, name)?.load()?;
     }
     let mut samples = Vec::new();
-    let mut measure = |bench: &mut Ebpf, case: String, v4: bool, round: usize| -> anyhow::Result<()> {
+    let base = Case { name: EMPTY_AGAIN.to_owned(), program: EMPTY, verdict: XDP_DROP, frame: unlisted_v4 };
+    let measure = |bench: &mut Ebpf, case: String, v4: bool, round: usize| -> anyhow::Result<Sample> {
         let frame = lists::frame(v4);
         let program = program(bench, if v4 { "random4" } else { "random6" })?;
         let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
@@ -112,29 +113,21 @@ fn random_sources(options: &Options, interface: u32, bench: &mut Ebpf) -> anyhow
         // The last packet of a run may have an allowed source.
         ensure!([XDP_DROP, XDP_PASS].contains(&result.return_value), "XDP action {}", result.return_value);
         let elapsed = std::time::Duration::from(after) - std::time::Duration::from(before);
-        samples.push(Sample {
-            case,
-            round,
-            nanoseconds: elapsed.as_nanos() as f64 / f64::from(options.repeat),
-        });
-        Ok(())
+        Ok(Sample { case, round, nanoseconds: elapsed.as_nanos() as f64 / f64::from(options.repeat) })
     };
     for round in 0..options.rounds {
+        let nanoseconds = sample(program(bench, EMPTY)?, &base, round, options.repeat)?;
+        samples.push(Sample { case: base.name.clone(), round, nanoseconds });
         lists::go_on_with(bench, &empty)?;
         for v4 in [true, false] {
-            measure(bench, random_name(v4, None), v4, round)?;
+            samples.push(measure(bench, random_name(v4, None), v4, round)?);
         }
         for (entries, descriptor, _) in &behind {
             lists::go_on_with(bench, descriptor)?;
             for v4 in [true, false] {
-                measure(bench, random_name(v4, Some(*entries)), v4, round)?;
+                samples.push(measure(bench, random_name(v4, Some(*entries)), v4, round)?);
             }
         }
-    }
-    let base = Case { name: EMPTY_AGAIN.to_owned(), program: EMPTY, verdict: XDP_DROP, frame: unlisted_v4 };
-    for round in 0..options.rounds {
-        let nanoseconds = sample(program(bench, EMPTY)?, &base, round, options.repeat)?;
-        samples.push(Sample { case: base.name.clone(), round, nanoseconds });
     }
     Ok(samples)
 }
