@@ -125,7 +125,8 @@ impl Ledger {
             return Verdict::Nothing;
         }
         *count = 0;
-        if self.trusted.iter().any(|net| net.contains(&source.address())) {
+        let (address, whole) = (source.address(), source.net());
+        if self.trusted.iter().any(|net| net.contains(&address) || whole.contains(&net.addr())) {
             return Verdict::Spared("a trusted proxy");
         }
         if world.was_served(source) {
@@ -278,6 +279,26 @@ mod tests {
         assert!(matches!(last(&mut ledger, 3, 20, 0, &others), Verdict::Spared(_)));
         assert_eq!(ledger.expired(at(60)).len(), 2);
         ban(last(&mut ledger, 3, 20, 61, &others));
+    }
+
+    /// A source of IPv6 is a /64, and a trusted proxy mostly one address in it.
+    #[test]
+    fn a_trusted_proxy_is_spared_wherever_in_its_source_it_is() {
+        let source: Source = "2001:db8::5".parse().unwrap();
+        for (trusted, spared) in [
+            ("2001:db8::5/128", true),
+            ("2001:db8::/48", true),
+            ("2001:db8:0:1::5/128", false),
+            ("0.0.0.0/0", false),
+        ] {
+            let mut ledger = ledger(Mode::Enforce);
+            ledger.trusted = vec![trusted.parse().unwrap()];
+            let mut verdict = Verdict::Nothing;
+            for _ in 0..20 {
+                verdict = ledger.offend(source, Offence::Handshake, at(0), &Others::default());
+            }
+            assert_eq!(matches!(verdict, Verdict::Spared(_)), spared, "{trusted}: {verdict:?}");
+        }
     }
 
     #[test]

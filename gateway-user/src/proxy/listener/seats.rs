@@ -31,6 +31,15 @@ pub(crate) struct Place {
     source: Source,
 }
 
+/// Which cap is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cap {
+    /// The source's own doing.
+    Source,
+    /// Everybody's, and so nobody's offence: others may have taken all the places.
+    Listener,
+}
+
 impl Default for Seats {
     fn default() -> Self {
         Self {
@@ -42,8 +51,8 @@ impl Default for Seats {
 }
 
 impl Seats {
-    /// Takes a place for a connection of `peer`; `None`: a cap is reached.
-    pub(crate) fn take(self: &Arc<Self>, listener: u16, peer: IpAddr, caps: Caps) -> Option<Place> {
+    /// Takes a place for a connection of `peer`, unless a cap is reached.
+    pub(crate) fn take(self: &Arc<Self>, listener: u16, peer: IpAddr, caps: Caps) -> Result<Place, Cap> {
         let seat = Place { seats: Arc::clone(self), listener, source: Source::of(peer) };
         // Counted first, so that two workers cannot both take the last place; a refusal gives it back.
         let total = self.listeners.get(usize::from(listener)).map_or(0, |count| count.fetch_add(1, Relaxed));
@@ -53,9 +62,13 @@ impl Seats {
             *count += 1;
             *count
         };
-        let fits = caps.connections.is_none_or(|cap| total < cap.get())
-            && caps.per_source.is_none_or(|cap| held <= cap.get());
-        fits.then_some(seat)
+        if caps.per_source.is_some_and(|cap| held > cap.get()) {
+            return Err(Cap::Source);
+        }
+        if caps.connections.is_some_and(|cap| total >= cap.get()) {
+            return Err(Cap::Listener);
+        }
+        Ok(seat)
     }
 
     fn shard(&self, source: Source) -> &Mutex<HashMap<(u16, Source), u32>> {
@@ -84,7 +97,7 @@ impl Drop for Place {
 mod tests {
     use std::{num::NonZeroU32, sync::Arc};
 
-    use super::{Caps, Seats};
+    use super::{Cap, Caps, Seats};
 
     #[test]
     fn caps_hold_by_listener_and_by_source_and_places_are_given_back() {
@@ -93,17 +106,17 @@ mod tests {
         let take = |peer: &str| seats.take(7, peer.parse().unwrap(), caps);
         let first = take("192.0.2.1").unwrap();
         let second = take("192.0.2.1").unwrap();
-        assert!(take("192.0.2.1").is_none(), "the source's cap");
+        assert!(take("192.0.2.1").err() == Some(Cap::Source), "the source's cap");
         let third = take("192.0.2.2").unwrap();
-        assert!(take("192.0.2.3").is_none(), "the listener's cap");
-        assert!(seats.take(8, "192.0.2.1".parse().unwrap(), caps).is_some(), "another listener");
+        assert!(take("192.0.2.3").err() == Some(Cap::Listener), "the listener's cap");
+        assert!(seats.take(8, "192.0.2.1".parse().unwrap(), caps).is_ok(), "another listener");
         drop(first);
         drop(third);
         let again = take("192.0.2.1").unwrap();
         drop((second, again));
         // One /64 is one source.
         let _six = (take("2001:db8::1").unwrap(), take("2001:db8::ffff").unwrap());
-        assert!(take("2001:db8::2").is_none());
+        assert!(take("2001:db8::2").is_err());
         assert!(seats.sources.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>() == 1);
     }
 }

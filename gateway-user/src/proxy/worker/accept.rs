@@ -29,6 +29,7 @@ use crate::{
             admission::{self, Flow},
             bind,
             live::{Conn, Opening},
+            seats::Cap,
         },
     },
 };
@@ -162,7 +163,13 @@ fn admit(
         Some(refused) => Err(refused),
         None => {
             let seat = worker.shared.seats.take(listener.listener.id, peer.ip(), listener.listener.caps);
-            seat.ok_or(Refused::ConnectionCap)
+            seat.map_err(|cap| {
+                // At a full listener it is chance who comes too late.
+                if cap == Cap::Source {
+                    reports.offence(peer.ip(), Offence::Limit);
+                }
+                Refused::ConnectionCap
+            })
         }
     };
     let seat = match seat {
@@ -172,7 +179,6 @@ fn admit(
                 cell.add(1);
             }
             if refused == Refused::ConnectionCap {
-                reports.offence(peer.ip(), Offence::Limit);
                 // A line a second: a crowd at a full listener must not fill the log.
                 let tick = worker.timers.tick();
                 if tick.saturating_sub(worker.told.get()) >= Timers::ticks(Duration::from_secs(1)) {
