@@ -8,7 +8,6 @@
 //! - `cargo xtask test fuzz` judges twenty million packets, about a minute's work, (`GATEWAY_FUZZ_PACKETS` for more), on every core.
 //! - `GATEWAY_SEED` repeats a run. A failure prints the policy's seed and the frame.
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a suite panics where it fails, with a backtrace"

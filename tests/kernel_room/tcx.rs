@@ -91,7 +91,7 @@ fn life(plug: impl Fn(&Net) + Sync) {
         });
         let mut filter = open(&scratch, "a");
         publish(&mut filter, 1, guarded("over0"));
-        let status = &filter.status().interfaces[0];
+        let status = filter.status().interfaces.first().unwrap().clone();
         assert_eq!(status.mode, Mode::Tcx);
         assert!(status.detail.as_ref().unwrap().contains("no native XDP"), "{status:?}");
         assert_eq!(filter.status().warnings, [""; 0]);
@@ -108,14 +108,14 @@ fn life(plug: impl Fn(&Net) + Sync) {
         let mut filter = open(&scratch, "a");
         assert_judged(&net);
         publish(&mut filter, 3, guarded("over0"));
-        assert_eq!(filter.status().interfaces[0].mode, Mode::Tcx);
+        assert_eq!(filter.status().interfaces.first().unwrap().mode, Mode::Tcx);
         assert_judged(&net);
         // Taken off by force: it is noticed and put back.
         let pin = std::fs::read_dir(pins(&scratch, "a").join("links")).unwrap().next().unwrap().unwrap();
         net.gateway.check("bpftool", &["link", "detach", "pinned", &pin.path().to_string_lossy()]);
         assert_eq!(reached(&net, STRANGER), Reach::Refused, "the theft worked");
         assert!(filter.refresh());
-        assert_eq!(filter.status().interfaces[0].mode, Mode::Tcx);
+        assert_eq!(filter.status().interfaces.first().unwrap().mode, Mode::Tcx);
         assert_judged(&net);
         assert!(!filter.refresh(), "settled");
         drop(filter);
@@ -178,7 +178,7 @@ fn packets_without_an_ethernet_header_are_judged() {
         assert!(answer(&mut tun, STRANGER), "without a filter it is answered");
         let mut filter = open(&scratch, "a");
         publish(&mut filter, 1, guarded("over0"));
-        let status = &filter.status().interfaces[0];
+        let status = filter.status().interfaces.first().unwrap().clone();
         assert_eq!(status.mode, Mode::Tcx);
         assert!(status.detail.as_ref().unwrap().contains("no Ethernet header"), "{status:?}");
         assert!(answer(&mut tun, GUEST));
@@ -194,7 +194,7 @@ fn tun(name: &str) -> File {
     let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
     // `struct ifreq`: the name, then the flags.
     let mut request = [0_u8; 40];
-    request[..name.len()].copy_from_slice(name.as_bytes());
+    request.get_mut(..name.len()).unwrap().copy_from_slice(name.as_bytes());
     request[16..18].copy_from_slice(&IFF_TUN_NO_PI.to_ne_bytes());
     // SAFETY: the request is a whole `struct ifreq`, which the kernel may write to.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) };

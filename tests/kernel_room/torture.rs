@@ -54,7 +54,7 @@ impl Drop for Expedited {
 /// What each generation says: the office may always come in at the second interface, the turncoat at the first one
 /// every other time, and the ghost nowhere.
 fn policy(generation: u64) -> Vec<FilterListener> {
-    let public: &[&str] = if generation % 2 == 0 { &[TURNCOAT] } else { &["203.0.113.0/24"] };
+    let public: &[&str] = if generation.is_multiple_of(2) { &[TURNCOAT] } else { &["203.0.113.0/24"] };
     // What else is on the list changes, too, and with it the place of the one that counts.
     let office: &[&str] = match generation % 3 {
         0 => &[OFFICE],
@@ -85,7 +85,7 @@ fn floods(net: &Net) -> [Flood; 2] {
     let turncoat: std::net::Ipv4Addr = "198.51.100.77".parse().unwrap();
     // Three of four are the ghost's.
     let denied = |port: u16| {
-        let source = if port % 4 == 0 { turncoat } else { GHOST_V4 };
+        let source = if port.is_multiple_of(4) { turncoat } else { GHOST_V4 };
         frame::syn(&public, (source, port).into(), (PUBLIC_V4, 443).into())
     };
     [

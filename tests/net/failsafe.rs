@@ -280,7 +280,7 @@ fn fs_6_the_link_is_stolen_and_the_place_is_taken() {
         let pin = links(&site).into_iter().next().expect("a link");
         let mut attempts = 0;
         // The daemon puts its own back within a second, so being first may need more than one try.
-        while !xdp::attached(&site.net.gateway, PUBLIC).is_some_and(|link| link.name == "foreign") {
+        while xdp::attached(&site.net.gateway, PUBLIC).is_none_or(|link| link.name != "foreign") {
             attempts += 1;
             assert!(attempts < 20, "the daemon is always first");
             let mut detach = site.net.gateway.command("bpftool");

@@ -24,6 +24,7 @@
 //! - `privileges`: as another user, and without any privilege.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "tests panic where they fail, and report figures"
 )]

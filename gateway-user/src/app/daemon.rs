@@ -24,7 +24,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{defence::Defence, liveness, privileges, shared::Shared, sources};
+use super::{defence::Defence, liveness, parts::Parts, privileges, shared::Shared, sources};
 use crate::{
     api::{self, Writers},
     base::clock,
@@ -84,12 +84,18 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let proxy =
         Proxy::start(proxy_config(settings, filter.barred(), reports)).context("the proxy cannot start")?;
     let traffic = proxy.counters();
-    let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
-    let reach = Shared::new(Reach::default());
-    let addresses = Shared::new(Addresses::open(&settings.state)?);
+    let filter = Shared::new(filter);
     let liveness = Liveness::default();
-    let dns = Shared::new(Dns::start(dns_config(settings, &liveness))?);
-    let control = Control::open(
+    let parts = Parts {
+        defence: Rc::new(Defence::open(settings.defence.clone(), inbox, &filter)),
+        filter,
+        addresses: Shared::new(Addresses::open(&settings.state)?),
+        dns: Shared::new(Dns::start(dns_config(settings, &liveness))?),
+        proxy: Shared::new(proxy),
+        reach: Shared::new(Reach::default()),
+        liveness,
+    };
+    let mut control = Control::open(
         control::Config {
             state: settings.state.clone(),
             owner: None,
@@ -99,25 +105,22 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         },
         // The order of safety: an address appears when the filter guards it.
         vec![
-            Box::new(filter.clone()),
-            Box::new(addresses.clone()),
-            Box::new(dns.clone()),
-            Box::new(proxy.clone()),
+            Box::new(parts.filter.clone()),
+            Box::new(parts.addresses.clone()),
+            Box::new(parts.dns.clone()),
+            Box::new(parts.proxy.clone()),
         ],
     )?;
-    let mut control = control;
-    let users = proxy.clone();
+    let users = parts.proxy.clone();
     control.watch(Box::new(move || users.0.borrow().seen()));
     let control = Rc::new(RefCell::new(control));
-    liveness::look(&control.borrow().snapshot(), &liveness);
-    say_what_is_in_force(&control, &filter, &addresses, &proxy);
-
-    let defence = Rc::new(Defence::open(settings.defence.clone(), inbox, &filter));
+    liveness::look(&control.borrow().snapshot(), &parts.liveness);
+    say_what_is_in_force(&control, &parts);
 
     let metrics = Arc::new(Metrics::new(traffic));
     let filter_metrics = FilterMetrics::default();
     metrics.register(Box::new(filter_metrics.clone()));
-    metrics.register(Box::new(NameMetrics(dns.0.borrow().counters())));
+    metrics.register(Box::new(NameMetrics(parts.dns.0.borrow().counters())));
     let context = api::Context::new(
         Rc::clone(&control),
         api::Process {
@@ -125,7 +128,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             started: clock::now(),
             state: settings.state.clone(),
         },
-        sources::sources(&filter, &addresses, &dns, &proxy, &liveness, &reach, &defence),
+        sources::sources(&parts),
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
@@ -136,15 +139,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         let ready = move || control.upgrade().is_some_and(|control| control.borrow().failure().is_none());
         tokio::task::spawn_local(admin::serve(listener, metrics, ready, ended(stopped.clone())));
     }
-    let upkeep = tokio::task::spawn_local(upkeep(
-        Rc::clone(&control),
-        filter,
-        addresses,
-        dns,
-        proxy.clone(),
-        (filter_metrics, liveness, reach),
-        defence,
-    ));
+    let upkeep = tokio::task::spawn_local(upkeep(Rc::clone(&control), parts.clone(), filter_metrics));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -164,7 +159,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    drain(control, proxy, again).await;
+    drain(control, parts, again).await;
     // Only what this daemon made: another one may have bound the name meanwhile.
     let _ = std::fs::remove_file(&settings.socket);
     Ok(())
@@ -185,9 +180,10 @@ async fn ended(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Ends the proxy: gracefully, or at once when `again` completes first.
-async fn drain(control: Rc<RefCell<Control>>, proxy: Shared<Proxy>, again: impl Future<Output = ()>) {
+async fn drain(control: Rc<RefCell<Control>>, parts: Parts, again: impl Future<Output = ()>) {
     // The control plane holds the other handle, and nobody edits any more.
     drop(control);
+    let proxy = parts.proxy;
     let Ok(proxy) = Rc::try_unwrap(proxy.0) else { return };
     let proxy = proxy.into_inner();
     let shutdown = tokio::task::spawn_blocking(move || proxy.shutdown(GRACE));
@@ -198,15 +194,8 @@ async fn drain(control: Rc<RefCell<Control>>, proxy: Shared<Proxy>, again: impl 
 }
 
 /// Everything that is done from time to time.
-async fn upkeep(
-    control: Rc<RefCell<Control>>,
-    filter: Shared<Filter>,
-    addresses: Shared<Addresses>,
-    dns: Shared<Dns>,
-    proxy: Shared<Proxy>,
-    (metrics, liveness, reach): (FilterMetrics, Liveness, Shared<Reach>),
-    defence: Rc<Defence>,
-) {
+async fn upkeep(control: Rc<RefCell<Control>>, parts: Parts, metrics: FilterMetrics) {
+    let Parts { filter, addresses, dns, proxy, reach, liveness, defence } = parts;
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut upkeep = tokio::time::interval(UPKEEP);
@@ -307,16 +296,11 @@ fn public_directory(path: &Path) -> anyhow::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).with_context(context)
 }
 
-fn say_what_is_in_force(
-    control: &Rc<RefCell<Control>>,
-    filter: &Shared<Filter>,
-    addresses: &Shared<Addresses>,
-    proxy: &Shared<Proxy>,
-) {
+fn say_what_is_in_force(control: &Rc<RefCell<Control>>, parts: &Parts) {
     use crate::observe::filter::FilterSource as _;
 
     let control = control.borrow();
-    let status = filter.status();
+    let status = parts.filter.status();
     for interface in &status.interfaces {
         tracing::info!(
             interface = interface.interface,
@@ -328,7 +312,7 @@ fn say_what_is_in_force(
     for warning in &status.warnings {
         tracing::warn!("{warning}");
     }
-    for address in addresses.0.borrow().status() {
+    for address in parts.addresses.0.borrow().status() {
         tracing::info!(
             interface = address.interface,
             address = address.address,
@@ -337,7 +321,7 @@ fn say_what_is_in_force(
             "address"
         );
     }
-    for listener in proxy.0.borrow().listeners() {
+    for listener in parts.proxy.0.borrow().listeners() {
         tracing::info!(
             listener = listener.name,
             state = listener.state,

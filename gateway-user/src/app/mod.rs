@@ -3,6 +3,7 @@
 mod daemon;
 mod defence;
 mod liveness;
+mod parts;
 mod privileges;
 mod shared;
 mod sources;

@@ -2,40 +2,27 @@
 
 use std::rc::Rc;
 
-use super::{defence::Defence, shared::Shared};
+use super::{parts::Parts, shared::Shared};
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
-    defence::Bans,
-    dns::Dns,
-    kernel::{Addresses, Filter, Reach},
-    observe::liveness::Liveness,
     proxy::Proxy,
     snapshot::Subscriber as _,
 };
 
 /// Lends the other rooms to the API.
-pub(super) fn sources(
-    filter: &Shared<Filter>,
-    addresses: &Shared<Addresses>,
-    dns: &Shared<Dns>,
-    proxy: &Shared<Proxy>,
-    liveness: &Liveness,
-    reach: &Shared<Reach>,
-    defence: &Rc<Defence>,
-) -> Sources {
-    let (addresses, workers, sockets, users) =
-        (addresses.clone(), proxy.clone(), proxy.clone(), proxy.clone());
-    let reach = reach.clone();
+pub(super) fn sources(parts: &Parts) -> Sources {
+    let Parts { filter, addresses, dns, proxy, reach, liveness, defence } = parts.clone();
+    let (workers, sockets, users) = (proxy.clone(), proxy.clone(), proxy.clone());
     Sources {
         reach: Some(Box::new(move || reach.0.borrow().status())),
-        filter: Some(Rc::new(filter.clone())),
+        filter: Some(Rc::new(filter)),
         addresses: Some(Box::new(move || addresses.0.borrow().status())),
-        names: Some(Rc::new(dns.clone())),
+        names: Some(Rc::new(dns)),
         workers: Some(Box::new(move || worker_status(&workers))),
         sockets: Some(Box::new(move || socket_status(&sockets))),
         seen: Some(Box::new(move || users.0.borrow().seen())),
-        liveness: Some(liveness.clone()),
-        bans: Some(Rc::clone(defence) as Rc<dyn Bans>),
+        liveness: Some(liveness),
+        bans: Some(defence),
         traffic: Some(proxy.0.borrow().counters()),
     }
 }

@@ -88,7 +88,7 @@ const fn enough(offence: Offence) -> u32 {
     match offence {
         // Somebody who mistyped a token tries a few times; a script with an old one is told by 401 twenty times.
         Offence::Unauthorized | Offence::Handshake => 20,
-        // Clients that are throttled come back by themselves.
+        // A body that is too long is an honest mistake, more often than not.
         Offence::Limit => 100,
     }
 }

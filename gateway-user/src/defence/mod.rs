@@ -52,7 +52,7 @@ pub enum Cause {
     Unauthorized = 1,
     /// TCP connections that never become TLS or HTTP.
     Handshake = 2,
-    /// Limits that were exceeded again and again: throttles, body and header sizes, connection caps.
+    /// Limits of its own that it exceeded again and again: body sizes, its connection cap.
     Limit = 3,
 }
 

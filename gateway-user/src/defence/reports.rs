@@ -25,7 +25,7 @@ pub enum Offence {
     Unauthorized,
     /// Bytes that are no TLS handshake.
     Handshake,
-    /// A limit was exceeded: throttle, sizes, connections.
+    /// A limit of its own was exceeded: body size, its connections.
     Limit,
 }
 

@@ -123,10 +123,7 @@ impl Lists {
 }
 
 fn data(map: Map) -> Result<MapData, MapError> {
-    match map {
-        Map::ArrayOfMaps(data) => Ok(data),
-        _ => Err(MapError::InvalidMapType { map_type: 0 }),
-    }
+    if let Map::ArrayOfMaps(data) = map { Ok(data) } else { Err(MapError::InvalidMapType { map_type: 0 }) }
 }
 
 fn refuse(list: &LargeList, error: &io::Error) -> Refusal {

@@ -153,7 +153,8 @@ impl Record {
         self.status = failure.status();
         self.reason = failure.name();
         self.complete = true;
-        let limit = [Failure::Throttled, Failure::BodyTooLarge].contains(&failure);
+        // Not a throttled request: the rate is the service's, and one client can use it up for all others.
+        let limit = failure == Failure::BodyTooLarge;
         let unauthorized = failure == Failure::Unauthorized;
         let offence = unauthorized.then_some(Offence::Unauthorized).or(limit.then_some(Offence::Limit));
         if let Some(offence) = offence {
