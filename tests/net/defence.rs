@@ -224,6 +224,10 @@ fn a_ban_by_hand_cuts_what_is_open_and_holds_at_accept_too() {
         assert!(!matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{read:?}");
         await_reach(&site, CLIENT, kept_out);
         await_reach(&site, OTHER, Reach::Open);
+        for (source, reason) in [(CLIENT, "banned"), (OTHER, "allowed")] {
+            let explained = site.gateway.cli(&["explain", source, &HTTPS_V4.to_string()]).ok();
+            assert_eq!(explained["reason"], reason, "{explained}");
+        }
         let listed = bans(&site);
         assert_eq!(
             (&listed["items"][0]["cause"], &listed["items"][0]["actor"]),

@@ -12,9 +12,10 @@ use crate::{
         wire::{ExplainCount, ExplainReply, ExplainVerdict},
     },
     base::{Name, Refusal},
+    defence::{Ban, Source},
     observe::filter::{Count, Mode},
     resource::clip,
-    snapshot::filter::{self, Explanation, FilterTables},
+    snapshot::filter::{self, Explanation, FilterTables, Reason},
 };
 
 pub(in crate::api) fn explain(context: &Context, request: &Request) -> Result<Reply, Refusal> {
@@ -30,11 +31,19 @@ pub(in crate::api) fn explain(context: &Context, request: &Request) -> Result<Re
     });
     // The kernel comes first, and what it lets through is judged again at accept.
     let first = kernel.as_ref().filter(|kernel| kernel.dropped() || !host.dropped());
-    let decided = first.unwrap_or(&host);
+    let mut decided = first.unwrap_or(&host).clone();
+    let mut warnings = warnings(context, kernel.as_ref(), &host);
+    if let Some(ban) = ban(context, source).filter(|_| decided.reason == Reason::Allowed) {
+        warnings.push(told_of(&ban));
+        if ban.enforced {
+            // As the program says it: the entry did not let it in.
+            decided = Explanation { reason: Reason::Banned, entry: None, ..decided };
+        }
+    }
     let tier = if first.is_some() { tier(context, host.interface.as_deref()) } else { "accept" };
     let (last_seen, connections) = last_seen(context, &question);
     json(&ExplainReply {
-        verdict: word(decided).to_owned(),
+        verdict: word(&decided).to_owned(),
         reason: decided.reason.name().to_owned(),
         tier: tier.to_owned(),
         listener: decided.listener.as_ref().map(ToString::to_string),
@@ -43,11 +52,26 @@ pub(in crate::api) fn explain(context: &Context, request: &Request) -> Result<Re
         generation: decided.generation,
         last_seen,
         connections,
-        count: count(context, decided, tier),
-        warnings: warnings(context, kernel.as_ref(), &host),
+        count: count(context, &decided, tier),
+        warnings,
         kernel: kernel.as_ref().map(verdict),
         host: verdict(&host),
     })
+}
+
+/// The ban of a source, which follows a verdict that lets it in. The entry point that judges here asks none.
+fn ban(context: &Context, source: IpAddr) -> Option<Ban> {
+    let source = Source::of(source);
+    context.sources.bans.as_ref()?.overview().items.into_iter().find(|ban| ban.source == source)
+}
+
+fn told_of(ban: &Ban) -> String {
+    let (source, until) = (ban.source, ban.until.as_secs());
+    if ban.enforced {
+        format!("{source} is banned until {until} (Unix time); `gateway ban lift {source}` ends it")
+    } else {
+        format!("{source} would be banned until {until} (Unix time), but bans are only observed")
+    }
 }
 
 /// The interface whose listeners see the packet: a VLAN of a device may be an interface of its own.
