@@ -37,6 +37,9 @@ pub(super) fn ruleset(plan: &FilterPlan) -> String {
     // elsewhere.
     for wanted in [Rank::Exact, Rank::Wildcard, Rank::Elsewhere] {
         for listener in &listeners {
+            if wanted == Rank::Wildcard {
+                barred(&mut text, listener, &plan.listeners);
+            }
             endpoints(&mut text, listener, wanted);
         }
     }
@@ -190,6 +193,26 @@ fn endpoints(text: &mut String, listener: &FilterListener, wanted: Rank) {
     }
 }
 
+/// Keeps the private addresses of other interfaces from a listener that takes every address of its own.
+fn barred(text: &mut String, listener: &FilterListener, all: &[FilterListener]) {
+    let here = format!("iifname \"{}\" ", listener.interface);
+    let wildcards: Vec<Match> = listener.addresses.iter().map(|it| Match::of(*it)).collect();
+    for private in all.iter().filter(|other| other.echo != Echo::Everybody) {
+        for address in &private.addresses {
+            let named =
+                |it: &FilterListener| it.interface == listener.interface && it.addresses.contains(address);
+            let Match { text: place, exact, v4, v6 } = Match::of(*address);
+            let taken = wildcards.iter().any(|it| !it.exact && (it.v4 && v4 || it.v6 && v6));
+            if exact && taken && !all.iter().any(named) {
+                line(text, 4, &format!("{here}{place}{} counter drop", ports(listener)));
+                for echo in Match::of(*address).echoes() {
+                    line(text, 4, &format!("{here}{place}{echo} counter drop"));
+                }
+            }
+        }
+    }
+}
+
 /// Fragments of TCP: the first, which has the port, and the later ones, to an address that a listener names.
 fn fragments(text: &mut String, listener: &FilterListener) {
     let ports = ports(listener);
@@ -283,6 +306,26 @@ mod tests {
         let wildcard = place("iifname \"eth0\" tcp dport { 80, 443 } goto listener-all");
         assert!(place("iifname \"eth0\" ip daddr 198.51.100.1") < wildcard);
         assert!(wildcard < place("    ip daddr 198.51.100.1 tcp dport { 80, 443 } counter drop"));
+    }
+
+    #[test]
+    fn a_wildcard_is_not_led_what_is_for_a_private_address_elsewhere() {
+        let address = [ListenAddress::Ip("10.0.0.10".parse().unwrap())];
+        let every = listener("every", &[ListenAddress::Any], true);
+        let private = FilterListener {
+            id: 2,
+            interface: "eth1".to_owned(),
+            echo: Echo::Allowlist,
+            ..listener("red", &address, true)
+        };
+        let text = ruleset(&FilterPlan { generation: Generation(7), listeners: vec![every, private] });
+        let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} not in\n{text}"));
+        let (tcp, ping) = ("tcp dport { 80, 443 }", "icmp type echo-request");
+        for (what, wildcard) in [(tcp, "listener-every"), (ping, "echo-every")] {
+            let drop = format!("iifname \"eth0\" ip daddr 10.0.0.10 {what} counter drop");
+            assert!(place(&drop) < place(&format!("iifname \"eth0\" {what} goto {wildcard}")));
+            place(&format!("iifname \"eth1\" ip daddr 10.0.0.10 {what} goto"));
+        }
     }
 
     #[test]

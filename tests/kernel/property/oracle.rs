@@ -105,6 +105,20 @@ pub(crate) fn judge(
     if matches!(datagram.shape, Shape::LaterFragment) {
         return named.map_or(NOBODY, |(listener, ..)| (Reason::Fragment, u32::from(listener.id), None));
     }
+    if let Some(listener) = forbidden(plan, &resolve, interface, &datagram, port)
+        && local.is_none_or(|(_, exact, ..)| !*exact)
+    {
+        let reason = if datagram.tags > 2 {
+            Reason::VlanDepth
+        } else if matches!(datagram.shape, Shape::FirstFragment { .. }) {
+            Reason::Fragment
+        } else if matches!(datagram.shape, Shape::EchoRequest) {
+            Reason::Silent
+        } else {
+            unreachable
+        };
+        return (reason, listener, None);
+    }
     let Some((listener, ..)) = local else {
         return named.map_or(NOBODY, |(listener, ..)| (unreachable, u32::from(listener.id), None));
     };
@@ -121,6 +135,48 @@ pub(crate) fn judge(
         Shape::LaterFragment | Shape::OtherProtocol => unreachable!("judged above"),
     };
     (reason, id, entry)
+}
+
+/// The private listener whose address a wildcard of this interface would take, though nobody names it where the
+/// wildcard is.
+fn forbidden(
+    plan: &FilterPlan,
+    resolve: impl Fn(&str) -> Option<Attachment>,
+    interface: u32,
+    datagram: &Datagram,
+    port: Option<u16>,
+) -> Option<u32> {
+    let names = |listener: &FilterListener| {
+        let named = listener.addresses.contains(&ListenAddress::Ip(datagram.destination));
+        named && !datagram.destination.is_unspecified()
+    };
+    let takes_all = |listener: &FilterListener| {
+        let all = if datagram.destination.is_ipv4() { "0.0.0.0" } else { "::" };
+        listener.addresses.contains(&ListenAddress::Any)
+            || listener.addresses.contains(&ListenAddress::Ip(all.parse().unwrap()))
+    };
+    // Where the wildcards are that would take it.
+    let mut vlans = Vec::new();
+    for listener in plan.listeners.iter().filter(|listener| takes_all(listener)) {
+        let listens = port.is_none_or(|port| listener.ports.contains(&port));
+        if let Some(at) = resolve(&listener.interface)
+            && listens
+            && at.ifindex == interface
+            && [0, datagram.vlan].contains(&at.vlan)
+        {
+            vlans.push(at.vlan);
+        }
+    }
+    let foreign = |vlan: u16| {
+        !plan.listeners.iter().filter(|listener| names(listener)).any(|listener| {
+            resolve(&listener.interface)
+                .is_some_and(|at| at.ifindex == interface && [0, vlan].contains(&at.vlan))
+        })
+    };
+    vlans.into_iter().find(|vlan| foreign(*vlan))?;
+    // A deleted network's address is charged to it only when no live one has it.
+    let owner = |echo| plan.listeners.iter().find(|listener| names(listener) && listener.echo == echo);
+    owner(Echo::Allowlist).or_else(|| owner(Echo::Silent)).map(|listener| u32::from(listener.id))
 }
 
 fn segment(listener: &FilterListener, source: IpAddr, opens: bool) -> (Reason, Option<u8>) {

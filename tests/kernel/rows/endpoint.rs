@@ -110,6 +110,36 @@ fn an_endpoint_is_reached_through_its_own_interface_only() {
 }
 
 #[test]
+fn a_wildcard_takes_nothing_for_a_private_address_of_another_interface() {
+    let mut rows = Rows::new();
+    for crowd in [0, 60] {
+        let mut listeners = many(crowd, "wan");
+        let private = listener(101, "lan", &["203.0.113.1", "2001:db8:9::1"], EVERYBODY);
+        listeners.push(FilterListener { echo: Echo::Allowlist, ..private });
+        let wildcard = listener(102, "wan", &["*"], EVERYBODY);
+        listeners.push(FilterListener { ports: vec![443, 8443], ..wildcard });
+        rows.policy(&listeners);
+        for frame in [Frame::between(LISTED4, "203.0.113.1"), Frame::between(LISTED6, "2001:db8:9::1")] {
+            for tags in [vec![], vec![(0x8100, 5)]] {
+                let frame = Frame { tags, ..frame.clone() };
+                rows.expect("a SYN", &frame, Reason::WrongInterface, 101, None);
+                rows.expect("no SYN", &to_port(&frame, 443, ACK), Reason::WrongInterface, 101, None);
+                let own = to_port(&frame, 8443, SYN);
+                rows.expect("the wildcard's own port", &own, Reason::WrongInterface, 101, None);
+                rows.expect("echo", &echo(&frame), Reason::Silent, 101, None);
+                rows.pass("a port of neither", &to_port(&frame, 22, SYN));
+            }
+        }
+        for (family, source, target) in [(0, LISTED4, "203.0.113.2"), (1, LISTED6, "2001:db8:9::2")] {
+            let frame = Frame::between(source, target);
+            rows.expect("the wildcard's own address", &frame, Reason::Allowed, 102, Some(family));
+            rows.expect("echo", &echo(&frame), Reason::Echo, 102, None);
+        }
+    }
+    rows.finish();
+}
+
+#[test]
 fn a_listener_of_a_vlan_takes_its_tag_only() {
     let mut rows = Rows::new();
     for crowd in [0, 60] {

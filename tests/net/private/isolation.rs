@@ -5,12 +5,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use harness::{
-    NetNs, Reach, Segment, frame,
+    NetNs, Reach, Segment,
+    client::ping,
+    frame,
     frame::{DOT1Q, Link, Tcp},
     private::lay_tunnel,
     proof::{Proof, Witness},
     reach,
-    topology::{GATE, GHOST_V4, LAN_MAC, NIC},
+    topology::{GATE, GHOST_V4, LAN_MAC, NIC, PUBLIC_V4},
     wire::Wire,
 };
 
@@ -86,6 +88,32 @@ fn pv_3_a_forged_packet_by_another_filtered_interface_is_dropped_in_the_kernel()
         }
     });
     assert_eq!(reach(&private.red.i, (private.red.vip(), 443)), Reach::Open);
+}
+
+/// Also where a public listener takes every address of its interface: the endpoint's is not among them.
+#[test]
+fn pv_3_a_public_wildcard_listener_does_not_take_the_endpoints_address() {
+    let private = Private::bare();
+    let net = &private.site.net;
+    let cli = |words: &[&str]| private.site.gateway.cli(words).ok();
+    private.attach("red", &private.red);
+    let add = ["listener", "add", "every", "--exposure", "public", "--interface", "pub0", "--open"];
+    cli(&[&add[..], &["--address", "*"]].concat());
+    cli(&["allow", "set", "every", "0.0.0.0/0"]);
+    let vip = private.red.vip();
+    private.route_to(&net.outsider, PUBLIC_V4.into(), &private.red);
+    let before = ["wrong_interface", "silent"].map(|reason| private.site.drops("vpc:red", reason));
+    for port in [80, 443] {
+        assert_eq!(reach(&net.outsider, (vip, port)), Reach::Timeout, "{port}");
+    }
+    assert!(!ping(&net.outsider, vip.into()), "the endpoint answers a ping from outside");
+    let after = ["wrong_interface", "silent"].map(|reason| private.site.drops("vpc:red", reason));
+    assert!(after[0] > before[0] && after[1] > before[1], "{before:?}, {after:?}");
+    // Each is served where it belongs.
+    assert_eq!(reach(&private.red.i, (vip, 443)), Reach::Open);
+    assert!(ping(&private.red.i, vip.into()));
+    assert_eq!(reach(&net.outsider, (PUBLIC_V4, 443)), Reach::Open);
+    assert!(ping(&net.outsider, PUBLIC_V4.into()));
 }
 
 /// By an interface that has no filter, and out of a tunnel: the packet gets into the host, and finds no socket, because

@@ -24,7 +24,7 @@ use super::{
     Echo, FilterEntry, FilterListener, FilterPlan, address,
     bucket::{buckets, wide},
     large::LargeList,
-    place::{Place, places},
+    place::{Claim, Place, places},
 };
 use crate::base::Refusal;
 
@@ -239,13 +239,13 @@ impl<'p> Builder<'p> {
     fn ports(&mut self) -> Result<(), Refusal> {
         let mut by_port = BTreeMap::<u16, Vec<usize>>::new();
         for (index, place) in self.places.iter().enumerate() {
-            for port in place.listener.ports.iter().collect::<BTreeSet<_>>() {
+            for port in place.ports.iter().collect::<BTreeSet<_>>() {
                 by_port.entry(*port).or_default().push(index);
             }
         }
         for (port, places) in by_port {
             self.check_conflicts(port, &places)?;
-            let word = if places.len() <= CHAIN_MAX as usize {
+            let word = if places.len() <= CHAIN_MAX as usize && !self.needs_rows(port, &places) {
                 places.iter().rev().fold(0, |next, place| self.number(*place, next))
             } else {
                 for place in places {
@@ -258,12 +258,19 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
+    /// Whether a place is barred at a port that is not its listener's. A chain would make it his endpoint everywhere.
+    fn needs_rows(&self, port: u16, places: &[usize]) -> bool {
+        let barred =
+            |place: &Place<'_>| place.claim == Claim::Barred && !place.listener.ports.contains(&port);
+        places.iter().filter_map(|index| self.places.get(*index)).any(barred)
+    }
+
     /// Refuses two live listeners at one endpoint. A silent one may stand there too: its network was deleted, the address
     /// may have a new owner, and the order of places puts the live one first.
     fn check_conflicts(&self, port: u16, places: &[usize]) -> Result<(), Refusal> {
         let mut taken = BTreeMap::<_, &FilterListener>::new();
         for place in places.iter().filter_map(|index| self.places.get(*index)) {
-            if place.listener.echo == Echo::Silent {
+            if place.listener.echo == Echo::Silent || place.claim == Claim::Barred {
                 continue;
             }
             // By name only while the interface does not exist: two names may stand for one attachment.
@@ -308,7 +315,7 @@ impl<'p> Builder<'p> {
         let Some(place) = self.places.get(index) else { return };
         for (family, address) in place.addresses() {
             let own = place.attachment.map(|attachment| (attachment.ifindex, attachment.vlan));
-            let marker = (!place.wildcard).then_some((0, 0));
+            let marker = (place.claim == Claim::Exact).then_some((0, 0));
             for (ifindex, vlan) in own.into_iter().chain(marker) {
                 let key = EndpointKey::new(self.generation, ifindex, vlan, family, address, port);
                 self.endpoints.entry(key).or_insert(number);
@@ -380,13 +387,15 @@ fn check_listeners(plan: &FilterPlan) -> Result<(), Refusal> {
 /// The slot of a place, with no successor.
 fn model(place: &Place<'_>, lists: &[Arc<LargeList>]) -> Result<Slot, Refusal> {
     let listener = place.listener;
-    let refusal = match (listener.echo, listener.open) {
-        (Echo::Silent, _) => Reason::Silent,
-        (_, false) => Reason::Closed,
-        (_, true) => Reason::NotAllowed,
+    let (flags, refusal) = match (place.claim, listener.echo, listener.open) {
+        // Segments are refused for want of a bucket; to echo, which asks for none, it is silent.
+        (Claim::Barred, ..) => (SLOT_SILENT, Reason::WrongInterface),
+        (_, Echo::Silent, _) => (flags(listener), Reason::Silent),
+        (_, _, false) => (flags(listener), Reason::Closed),
+        (_, _, true) => (flags(listener), Reason::NotAllowed),
     };
     let mut slot = Slot {
-        flags: flags(listener),
+        flags,
         place: place.attachment.map_or(0, |attachment| table::place(attachment.ifindex, attachment.vlan)),
         listener: u32::from(listener.id),
         refused: verdict_index(u32::from(listener.id), refusal),
@@ -394,12 +403,15 @@ fn model(place: &Place<'_>, lists: &[Arc<LargeList>]) -> Result<Slot, Refusal> {
     };
     for (family, address) in place.addresses() {
         // The wildcard's address is 0, and so no bit of it counts.
-        match (family, place.wildcard) {
+        match (family, place.claim == Claim::Wildcard) {
             (Family::V4, true) => (slot.addr4, slot.mask4) = (0, 0),
             (Family::V6, true) => (slot.addr6, slot.mask6) = ([0; 2], 0),
             (Family::V4, false) => ([slot.addr4, ..], slot.mask4) = (address, u32::MAX),
             (Family::V6, false) => (slot.addr6, slot.mask6) = (halves(&address), u64::MAX),
         }
+    }
+    if place.claim == Claim::Barred {
+        return Ok(slot);
     }
     for entry in ordered(&listener.entries) {
         let id = if entry.draining { entry.id | ENTRY_DRAINING } else { entry.id };
