@@ -91,7 +91,7 @@ fn counters_and_metrics_name_what_operators_named() {
         "gateway_unauthorized_total{gateway=\"default\",service=\"test\"} 1",
         "gateway_own_answers_total{gateway=\"default\",listener=\"public\",class=\"4xx\"} 1",
         "gateway_request_duration_seconds_count{gateway=\"default\",service=\"test\"} 11",
-        "gateway_connections_refused_total{gateway=\"default\",listener=\"public\",reason=\"not_allowed\"} 0",
+        "gateway_connections_refused_total{gateway=\"default\",listener=\"public\",channel=\"public\",reason=\"not_allowed\"} 0",
         "gateway_generation 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

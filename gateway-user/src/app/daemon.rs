@@ -84,17 +84,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let proxy =
         Proxy::start(proxy_config(settings, filter.barred(), reports)).context("the proxy cannot start")?;
     let traffic = proxy.counters();
-    let filter = Shared::new(filter);
     let liveness = Liveness::default();
-    let parts = Parts {
-        defence: Rc::new(Defence::open(settings.defence.clone(), inbox, &filter)),
-        filter,
-        addresses: Shared::new(Addresses::open(&settings.state)?),
-        dns: Shared::new(Dns::start(dns_config(settings, &liveness))?),
-        proxy: Shared::new(proxy),
-        reach: Shared::new(Reach::default()),
-        liveness,
-    };
+    let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
+    let addresses = Shared::new(Addresses::open(&settings.state)?);
+    let dns = Shared::new(Dns::start(dns_config(settings, &liveness))?);
     let mut control = Control::open(
         control::Config {
             state: settings.state.clone(),
@@ -105,12 +98,22 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         },
         // The order of safety: an address appears when the filter guards it.
         vec![
-            Box::new(parts.filter.clone()),
-            Box::new(parts.addresses.clone()),
-            Box::new(parts.dns.clone()),
-            Box::new(parts.proxy.clone()),
+            Box::new(filter.clone()),
+            Box::new(addresses.clone()),
+            Box::new(dns.clone()),
+            Box::new(proxy.clone()),
         ],
     )?;
+    let parts = Parts {
+        // An earlier daemon's bans are in the tables, which the control plane has opened by now.
+        defence: Rc::new(Defence::open(settings.defence.clone(), inbox, &filter)),
+        filter,
+        addresses,
+        dns,
+        proxy,
+        reach: Shared::new(Reach::default()),
+        liveness,
+    };
     let users = parts.proxy.clone();
     control.watch(Box::new(move || users.0.borrow().seen()));
     let control = Rc::new(RefCell::new(control));

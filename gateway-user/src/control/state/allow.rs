@@ -191,7 +191,7 @@ impl ListenerRecord {
         };
         let count = ENTRY_IDS;
         let id = (1..=count).map(|step| self.last_entry.wrapping_add(step) % count).find(|id| !used(*id));
-        // 15 entries and 15 drains leave two ids free, so this can happen only when a large list drains more than may.
+        // 15 entries and 15 drains leave one id free, so this can happen only when a large list drains more than may.
         let id =
             id.ok_or_else(|| Refusal::new("limit", "every counter of the listener is in use").limit(count))?;
         self.last_entry = id;

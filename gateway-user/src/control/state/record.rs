@@ -18,8 +18,8 @@ use crate::{
 
 /// The last id of a listener; the filter has counters for 1 … 511.
 pub(super) const LAST_LISTENER_ID: u16 = 511;
-/// Counter positions of one listener's entries in the filter.
-pub(super) const ENTRY_IDS: u8 = 32;
+/// Counter positions of one listener's entries in the filter; the last one is a large list's.
+pub(super) const ENTRY_IDS: u8 = 31;
 
 /// A listener with its stable ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
