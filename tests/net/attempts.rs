@@ -247,7 +247,9 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         let frames = vec![frame::syn(&plain, from, target)];
         Attempt { listener, ..attempt(what, reason, true, frames) }
     };
-    rows.push(to("shut", "a closed portal that would allow it", "closed", SHUT));
+    // Without the filter its socket is silent, too.
+    let shut = to("shut", "a closed portal that would allow it", "closed", SHUT);
+    rows.push(Attempt { answered: false, ..shut });
     rows.push(to("family", "v6 to a listener that allows 0.0.0.0/0", "not_allowed", FAMILY_V6));
     for (listener, target) in MANY.iter().zip(many()) {
         rows.push(to(listener, "one of many listeners on the port", "not_allowed", target));
