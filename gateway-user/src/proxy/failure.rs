@@ -42,6 +42,24 @@ macro_rules! failures {
 }
 
 failures! {
+    /// What came is no HTTP/1.1 request head: a bare CR or LF, a folded line, a bad character (RFC 9112 §2.2, §5).
+    BadHead = "bad_head", 400, 13, Client, "the request head is not valid HTTP";
+    /// Two ways to tell the length of the body, or a Transfer-Encoding other than chunked (RFC 9112 §6.1).
+    BadFraming = "bad_framing", 400, 13, Client, "the length of the request body is not clear";
+    /// A chunk that is not one (RFC 9112 §7.1).
+    BadChunk = "bad_chunk", 400, 13, Client, "the chunked request body is not valid";
+    /// The head is longer, or has more fields, than the gateway takes.
+    HeadTooLarge = "head_too_large", 431, 8, Client, "the request head is too large";
+    /// The request target alone is longer than the gateway takes.
+    TargetTooLong = "target_too_long", 414, 8, Client, "the request target is too long";
+    /// A version other than HTTP/1.0 and HTTP/1.1.
+    BadVersion = "bad_version", 505, 12, Client, "this version of HTTP is not supported";
+    /// An expectation other than 100-continue (RFC 9110 §10.1.1).
+    BadExpectation = "bad_expectation", 417, 12, Client, "this expectation cannot be met";
+    /// The head did not arrive in time.
+    HeadTimeout = "head_timeout", 408, 4, Client, "the request head did not arrive in time";
+    /// A body in a coding that the gateway was asked to decode and cannot, or that is not what it says.
+    BadEncoding = "bad_encoding", 415, 3, Client, "the request body's content coding is not supported or not valid";
     /// No Host, two of them, or one that is not a host (RFC 9112 §3.2).
     BadHost = "bad_host", 400, 13, Client, "the request needs exactly one valid Host";
     /// Dot segments or bytes that do not belong in a path.
@@ -68,6 +86,10 @@ failures! {
     ClientTimeout = "client_timeout", 408, 4, Client, "the request body did not arrive in time";
     /// The client went away; nobody reads the answer.
     ClientGone = "client_gone", 499, 1, Client, "the client closed the connection";
+    /// The gateway has no memory or no place left for the request.
+    Overloaded = "overloaded", 503, 14, Gateway, "the gateway is overloaded";
+    /// Every instance is at its bound, and the queue is full or the wait was too long.
+    QueueFull = "queue_full", 450, 8, Gateway, "too many requests wait for this service";
     /// The service has no instance.
     NoInstance = "no_instance", 503, 14, Gateway, "no instance of this service is available";
     /// The instance's address is the gateway's own.
@@ -78,6 +100,8 @@ failures! {
     Connect = "upstream_connect", 502, 14, Upstream, "the service could not be reached";
     /// No connection within the connect deadline.
     ConnectTimeout = "upstream_connect_timeout", 504, 14, Upstream, "the service could not be reached in time";
+    /// TLS with the instance failed, or its certificate is not the one that is expected.
+    UpstreamTls = "upstream_tls", 502, 14, Upstream, "no secure connection to the service could be made";
     /// The instance closed the connection before an answer.
     Reset = "upstream_reset", 502, 14, Upstream, "the service closed the connection before an answer";
     /// The answer is not HTTP.

@@ -132,6 +132,8 @@ impl Sites {
             headers: Vec::new(),
             strip_prefix: false,
             backends: vec![Backend { service: endpoint.service.clone(), weight: 1 }],
+            mirror: None,
+            retry_unsafe: false,
         });
         let entries: Arc<[Entry]> = [Entry::new(&route, HostMatch::Exact, service)].into();
         let vhost = Vhost { routes: [entries, Arc::default(), Arc::default()], ..Vhost::default() };
@@ -252,6 +254,8 @@ mod tests {
             headers: vec![],
             strip_prefix: false,
             backends: vec![Backend { service: name("s"), weight: 1 }],
+            mirror: None,
+            retry_unsafe: false,
         })
     }
 

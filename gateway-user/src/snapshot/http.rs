@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Exposure, Visibility};
+use super::{Exposure, Visibility, upstream::Upstream};
 use crate::base::Name;
 
 /// A certificate chain with its private key, validated by `resource::certificate`.
@@ -70,6 +70,10 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Weight 0 gets nothing; the sum is positive.
     pub backends: Vec<Backend>,
+    /// A copy of some requests for another service, whose answers nobody sees.
+    pub mirror: Option<Mirror>,
+    /// Requests with methods that are not idempotent may be sent again, too.
+    pub retry_unsafe: bool,
 }
 
 /// One weighted target of a route.
@@ -77,6 +81,14 @@ pub struct Route {
 pub struct Backend {
     pub service: Name,
     pub weight: u32,
+}
+
+/// Where copies go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    pub service: Name,
+    /// Share of the requests, 0 to 100.
+    pub percent: u8,
 }
 
 /// What is called.
@@ -95,6 +107,19 @@ pub struct Service {
     /// Admitted requests per second, over all workers.
     pub qps: Option<u32>,
     pub timeouts: Timeouts,
+    pub upstream: Upstream,
+    /// What answers may be compressed with, the preferred first; empty: they pass as they are.
+    pub compression: Vec<Encoding>,
+    /// Compressed request bodies reach the instances decompressed; the body limit then counts both sizes.
+    pub decompress: bool,
+}
+
+/// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Gzip,
+    Brotli,
+    Zstd,
 }
 
 /// Who may call a service.
@@ -111,8 +136,18 @@ pub enum Access {
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
-    /// gRPC over HTTP/2 with prior knowledge.
+    /// HTTP/2: with prior knowledge on plain TCP, by ALPN with TLS.
+    Http2,
+    /// gRPC, over HTTP/2.
     Grpc,
+}
+
+impl Protocol {
+    /// Whether the instances are spoken to in HTTP/2.
+    #[must_use]
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::Http2 | Self::Grpc)
+    }
 }
 
 /// One address of a service.
@@ -121,6 +156,8 @@ pub struct Instance {
     /// Host name or IP literal (IPv6 without brackets).
     pub host: String,
     pub port: u16,
+    /// Share of the requests beside the others'; at least 1.
+    pub weight: u32,
 }
 
 /// Deadlines towards a service's instances.

@@ -11,8 +11,11 @@ pub mod http;
 pub mod names;
 pub mod network;
 pub mod subscriber;
+pub mod upstream;
 
 use std::{num::NonZeroU32, sync::Arc};
+
+use ipnet::IpNet;
 
 use crate::base::{Generation, Name};
 
@@ -126,6 +129,10 @@ pub struct Listener {
     /// Bind later if the interface does not have the address yet.
     pub wait_address: bool,
     pub caps: Caps,
+    /// Every connection begins with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: bool,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` are believed and continued; from others they are replaced.
+    pub forwarders: Arc<[IpNet]>,
 }
 
 /// How many connections a listener may hold open; `None`: as many as the gateway may.

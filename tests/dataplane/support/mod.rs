@@ -68,7 +68,7 @@ pub(crate) fn service(text: &str, instances: &[SocketAddr]) -> Service {
         protocol: Protocol::Http,
         instances: instances
             .iter()
-            .map(|at| Instance { host: at.ip().to_string(), port: at.port() })
+            .map(|at| Instance { host: at.ip().to_string(), port: at.port(), weight: 1 })
             .collect(),
         access: Access::Tokens(vec![digest(TOKEN)]),
         forward_token: false,
@@ -79,6 +79,9 @@ pub(crate) fn service(text: &str, instances: &[SocketAddr]) -> Service {
             first_byte: Duration::from_secs(5),
             idle: Duration::from_secs(5),
         },
+        upstream: gateway_user::snapshot::upstream::Upstream::default(),
+        compression: Vec::new(),
+        decompress: false,
     }
 }
 
@@ -99,6 +102,8 @@ pub(crate) fn route(text: &str, prefix: &str, backends: &[(&str, u32)]) -> Route
             .iter()
             .map(|(service, weight)| Backend { service: name(service), weight: *weight })
             .collect(),
+        mirror: None,
+        retry_unsafe: false,
     }
 }
 
@@ -132,6 +137,8 @@ pub(crate) fn listener(
         open: true,
         wait_address: false,
         caps: gateway_user::snapshot::Caps::default(),
+        proxy_protocol: false,
+        forwarders: Arc::default(),
     };
     let filter = FilterListener {
         large: None,

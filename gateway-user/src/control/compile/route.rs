@@ -19,5 +19,7 @@ pub(super) fn compile(route: &resource::Route) -> Route {
             .iter()
             .map(|target| Backend { service: target.service.clone(), weight: target.weight })
             .collect(),
+        mirror: None,
+        retry_unsafe: false,
     }
 }

@@ -3,7 +3,10 @@
 use crate::{
     control::state::ServiceRecord,
     resource,
-    snapshot::http::{Access, Instance, Protocol, Service, Timeouts},
+    snapshot::{
+        http::{Access, Instance, Protocol, Service, Timeouts},
+        upstream::Upstream,
+    },
 };
 
 pub(super) fn compile(record: &ServiceRecord) -> Service {
@@ -19,7 +22,7 @@ pub(super) fn compile(record: &ServiceRecord) -> Service {
         instances: service
             .instances
             .iter()
-            .map(|instance| Instance { host: instance.host.clone(), port: instance.port })
+            .map(|instance| Instance { host: instance.host.clone(), port: instance.port, weight: 1 })
             .collect(),
         access: if service.no_auth {
             Access::Open
@@ -34,5 +37,8 @@ pub(super) fn compile(record: &ServiceRecord) -> Service {
             first_byte: service.timeouts.first_byte,
             idle: service.timeouts.idle,
         },
+        upstream: Upstream::default(),
+        compression: Vec::new(),
+        decompress: false,
     }
 }

@@ -334,7 +334,7 @@ fn prepare(
     upgrade: bool,
 ) -> Result<(), Failure> {
     let service = &forward.target.view.service;
-    let http2 = service.protocol == Protocol::Grpc;
+    let http2 = service.protocol.is_http2();
     let host = match (parts.uri.authority(), parts.headers.get(header::HOST)) {
         (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::BadHost)?,
         (None, Some(host)) => host.clone(),

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod exchange;
 mod fields;
+mod h2;
 pub(crate) mod head;
 mod pipeline;
 mod replay;

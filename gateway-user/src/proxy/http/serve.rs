@@ -1,4 +1,4 @@
-//! Serves one client connection: TLS, protocol choice, hyper with every limit set, the end.
+//! Serves one client connection: TLS, protocol choice, the end.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,25 +11,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{exchange, tunnel};
+use super::{exchange, h2, tunnel};
 use crate::defence::Offence;
 use crate::proxy::{
     listener::{
         live::{Conn, Phase},
         socket::Socket,
     },
-    upstream::LocalExecutor,
     view::Scheme,
     worker::{Worker, timer::Timers},
 };
@@ -69,7 +65,7 @@ async fn serve(worker: &Rc<Worker>, mut socket: Socket, conn: &Rc<Conn>) {
         Scheme::Http => {
             let Ok((prior, seen)) = first_bytes(&mut socket).await else { return };
             socket.replay(seen);
-            if prior { http2(worker, socket, conn).await } else { http1(worker, socket, conn).await }
+            if prior { h2::serve(worker, socket, conn).await } else { http1(worker, socket, conn).await }
         }
         Scheme::Https => {
             let counters = Arc::clone(&conn.counters.borrow());
@@ -80,7 +76,7 @@ async fn serve(worker: &Rc<Worker>, mut socket: Socket, conn: &Rc<Conn>) {
             };
             cells.handshakes.add(1);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                http2(worker, stream, conn).await;
+                h2::serve(worker, stream, conn).await;
             } else {
                 http1(worker, stream, conn).await;
             }
@@ -206,45 +202,6 @@ async fn linger(worker: &Rc<Worker>, socket: &mut Socket) {
         }
     };
     let _ = deadline.bound(drain).await;
-}
-
-async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, conn: &Rc<Conn>) {
-    let limits = &worker.shared.config.limits;
-    conn.http2.set(true);
-    conn.enter(Phase::Idle, worker.timers.tick().saturating_add(Timers::ticks(limits.keep_alive)));
-    let handler = service_fn({
-        let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
-        move |request| exchange::run(Rc::clone(&worker), Rc::clone(&conn), request)
-    });
-    let connection = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .adaptive_window(false)
-        .max_frame_size(16 * 1024)
-        .max_header_list_size(32 * 1024)
-        .header_table_size(4096)
-        .max_send_buf_size(128 * 1024)
-        // Rapid reset (CVE-2023-44487) and its relatives: few streams may be reset before they are accepted or answered.
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(128)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .serve_connection(TokioIo::new(stream), handler);
-    let mut connection = std::pin::pin!(connection);
-    let mut drained = false;
-    let result = poll_fn(|context| {
-        if conn.draining.get() && !drained {
-            drained = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(context)
-    })
-    .await;
-    if let Err(error) = result {
-        tracing::debug!(client = %conn.peer, %error, "HTTP/2 connection");
-    }
 }
 
 /// Counts the connection against the bound of all workers, and panics in its task.

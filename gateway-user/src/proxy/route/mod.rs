@@ -140,6 +140,8 @@ mod tests {
             headers: vec![],
             strip_prefix: false,
             backends: vec![Backend { service: Name::new("s").unwrap(), weight: 1 }],
+            mirror: None,
+            retry_unsafe: false,
         }
     }
 

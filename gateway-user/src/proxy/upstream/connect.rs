@@ -116,7 +116,7 @@ async fn handshake(pool: &Rc<Pool>, stream: TcpStream) -> Result<Lease, Failure>
             let link = Link { task: driver.abort_handle(), leftover: RefCell::new(Some(leftover)) };
             Ok(lease(Sender::One(sender), Rc::new(link)))
         }
-        Protocol::Grpc => {
+        Protocol::Http2 | Protocol::Grpc => {
             let mut builder = http2::Builder::new(LocalExecutor);
             builder
                 .timer(TokioTimer::new())

@@ -90,7 +90,7 @@ impl Pool {
     /// A connection that is open and unused.
     pub(crate) fn take(self: &Rc<Self>) -> Option<Lease> {
         let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(self), reused: true };
-        if self.protocol == Protocol::Grpc {
+        if self.protocol.is_http2() {
             let mut shared = self.shared.borrow_mut();
             if shared.as_ref().is_some_and(|(sender, _)| sender.is_closed()) {
                 *shared = None;

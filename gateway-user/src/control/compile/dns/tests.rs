@@ -48,7 +48,7 @@ fn domain(host: &str, visibility: Visibility) -> Arc<Domain> {
 }
 
 fn service(text: &str, visibility: Visibility, hosts: &[&str]) -> Arc<Service> {
-    let instance = |host: &&str| Instance { host: (*host).to_owned(), port: 8000 };
+    let instance = |host: &&str| Instance { host: (*host).to_owned(), port: 8000, weight: 1 };
     Arc::new(Service {
         gateway: name("default"),
         name: name(text),
@@ -60,6 +60,9 @@ fn service(text: &str, visibility: Visibility, hosts: &[&str]) -> Arc<Service> {
         body_limit: 1,
         qps: None,
         timeouts: Timeouts::default(),
+        upstream: crate::snapshot::upstream::Upstream::default(),
+        compression: vec![],
+        decompress: false,
     })
 }
 
@@ -76,6 +79,8 @@ fn snapshot() -> Snapshot {
         open: true,
         wait_address: false,
         caps: crate::snapshot::Caps::default(),
+        proxy_protocol: false,
+        forwarders: Arc::default(),
     };
     let subnet = |zone: &str, address: &str| EndpointSubnet {
         zone: name(zone),
