@@ -7,6 +7,7 @@
 //! - `balance`: weights, round robin, connection reuse, dead instances
 //! - `tls`: certificate choice, change, 421
 //! - `throttle`: rates over all workers
+//! - `upstream_tls`: TLS towards instances, names with several addresses
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
 //! - `records`: access log, counters, metrics
@@ -26,3 +27,4 @@ mod refusals;
 mod support;
 mod throttle;
 mod tls;
+mod upstream_tls;

@@ -22,7 +22,8 @@ use super::{
         wanted,
     },
     tls::{Tls, TlsView},
-    view::{Scheme, View},
+    upstream::Clients,
+    view::{Sockets, View},
     worker::{self, Command, Seed, Shared},
 };
 use crate::{
@@ -42,6 +43,7 @@ const ACK: Duration = Duration::from_secs(5);
 pub struct Proxy {
     shared: Arc<Shared>,
     tls: Tls,
+    clients: Clients,
     workers: Vec<WorkerHandle>,
     view: Arc<View>,
     sockets: BTreeMap<SocketKey, Held>,
@@ -115,6 +117,7 @@ impl Proxy {
         Ok(Self {
             shared,
             tls,
+            clients: Clients::new(),
             workers,
             view,
             sockets: BTreeMap::new(),
@@ -276,7 +279,7 @@ impl Proxy {
     fn go_back(&mut self) {
         let live = Arc::clone(&self.view.snapshot);
         self.quiet(&self.sockets, &live, true);
-        if let Err(error) = self.tls.prepare(&live) {
+        if let Err(error) = self.tls.prepare(&live).and_then(|()| self.clients.prepare(&live)) {
             tracing::error!(%error, "certificates of the live snapshot");
         }
     }
@@ -378,7 +381,7 @@ impl Proxy {
             .flat_map(|(index, listener)| wanted(listener).into_iter().map(move |key| (key, index)))
             .collect();
         self.sockets.retain(|key, _| keys.contains_key(key));
-        let routed: HashMap<SocketId, (usize, Scheme)> = self
+        let listening = self
             .sockets
             .iter()
             .filter_map(|(key, held)| Some((held.id, (*keys.get(key)?, key.scheme))))
@@ -397,9 +400,17 @@ impl Proxy {
                 .entry((&listener.gateway, &listener.exposure))
                 .or_insert_with(|| self.tls.view(listener, snapshot));
         }
-        let view = View::build(snapshot, tables, &self.view, traffic, routed, own, |listener| {
-            listener.https.and_then(|_| shown.get(&(&listener.gateway, &listener.exposure)).cloned())
-        });
+        let view = View::build(
+            snapshot,
+            tables,
+            &self.view,
+            traffic,
+            Sockets { listening, own },
+            |listener| {
+                listener.https.and_then(|_| shown.get(&(&listener.gateway, &listener.exposure)).cloned())
+            },
+            |service| self.clients.of(service),
+        );
         self.view = Arc::new(view);
         self.publish();
         self.quiet(&self.sockets, snapshot, true);
@@ -464,6 +475,7 @@ impl Subscriber for Proxy {
     fn stage(&mut self, next: &Arc<Snapshot>) -> Result<(), Refusal> {
         self.abandon();
         self.tls.prepare(next)?;
+        self.clients.prepare(next)?;
         let tables = Arc::new(FilterTables::unresolved(&next.filter)?);
         let (new, waiting) = self.bind_all(next)?;
         self.staged = Some(Staged { snapshot: Arc::clone(next), tables, new, waiting });

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use super::{listener::SocketId, sites::Sites, throttle::Gcra, tls::TlsView};
+use super::{listener::SocketId, sites::Sites, throttle::Gcra, tls::TlsView, upstream::ClientTls};
 use crate::{
     base::{Generation, Name},
     observe::traffic::{ListenerCounters, ServiceCounters, Traffic},
@@ -43,6 +43,16 @@ pub(crate) struct ServiceView {
     pub(crate) service: Arc<Service>,
     pub(crate) counters: Arc<ServiceCounters>,
     pub(crate) throttle: Arc<Gcra>,
+    /// TLS towards the instances; `None`: plain TCP.
+    pub(crate) tls: Option<Arc<ClientTls>>,
+}
+
+/// The gateway's sockets, as a view has them.
+pub(crate) struct Sockets {
+    /// Listener index and scheme of each.
+    pub(crate) listening: HashMap<SocketId, (usize, Scheme)>,
+    /// Addresses of the gateway itself.
+    pub(crate) own: Vec<SocketAddr>,
 }
 
 // === impl View ===
@@ -61,15 +71,16 @@ impl View {
         }
     }
 
-    /// Builds the view of `snapshot`. `tls` gives a listener's certificates.
+    /// Builds the view of `snapshot`. `tls` gives a listener's certificates, `client` what a service's instances are
+    /// reached with.
     pub(crate) fn build(
         snapshot: &Arc<Snapshot>,
         tables: Arc<FilterTables>,
         previous: &Self,
         traffic: &Traffic,
-        sockets: HashMap<SocketId, (usize, Scheme)>,
-        own: Vec<SocketAddr>,
+        sockets: Sockets,
         tls: impl Fn(&Listener) -> Option<Arc<TlsView>>,
+        client: impl Fn(&Service) -> Option<Arc<ClientTls>>,
     ) -> Self {
         let kept: HashMap<(&Name, &Name), &Arc<ServiceView>> = previous
             .services
@@ -85,6 +96,7 @@ impl View {
                     service: Arc::clone(service),
                     counters: traffic.service(&service.gateway, &service.name),
                     throttle: old.map(|old| Arc::clone(&old.throttle)).unwrap_or_default(),
+                    tls: client(service),
                 }),
             })
             .collect();
@@ -118,9 +130,9 @@ impl View {
             snapshot: Arc::clone(snapshot),
             tables,
             listeners,
-            sockets,
+            sockets: sockets.listening,
             services,
-            own,
+            own: sockets.own,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use harness::ca::Leaf;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
@@ -22,7 +23,16 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpListener, sync::oneshot, time::Sleep};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::oneshot,
+    time::Sleep,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
 /// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart, `/hang`
@@ -58,6 +68,25 @@ impl Upstream {
     }
 
     pub(crate) fn named(name: &str, prior_http2: bool) -> Self {
+        Self::start(name, prior_http2, None)
+    }
+
+    /// An instance over TLS that offers these protocols by ALPN and speaks HTTP/2 where it is chosen.
+    pub(crate) fn tls(name: &str, leaf: &Leaf, alpn: &[&[u8]]) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = client::der(&leaf.chain).into_iter().map(Into::into).collect();
+        let key = client::key(&leaf.key).try_into().unwrap();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Self::start(name, false, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start(name: &str, prior_http2: bool, tls: Option<TlsAcceptor>) -> Self {
         let (ready, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let seen = Arc::new(Seen::default());
@@ -67,7 +96,7 @@ impl Upstream {
             runtime.block_on(async move {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
                 ready.send(listener.local_addr().unwrap()).unwrap();
-                tokio::select! { _ = stopped => {}, () = accept(listener, name, shared, prior_http2) => {} }
+                tokio::select! { _ = stopped => {}, () = accept(listener, name, shared, prior_http2, tls) => {} }
             });
         });
         Self { address: address.recv().unwrap(), seen, stop: Some(stop), thread: Some(thread) }
@@ -93,21 +122,42 @@ impl Drop for Upstream {
     }
 }
 
-async fn accept(listener: TcpListener, name: String, seen: Arc<Seen>, prior_http2: bool) {
+async fn accept(
+    listener: TcpListener,
+    name: String,
+    seen: Arc<Seen>,
+    prior_http2: bool,
+    tls: Option<TlsAcceptor>,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let number = seen.connections.fetch_add(1, SeqCst) + 1;
         let (name, seen) = (name.clone(), Arc::clone(&seen));
+        let tls = tls.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, name.clone(), number, Arc::clone(&seen)));
-            let io = TokioIo::new(stream);
-            if prior_http2 {
-                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
-            } else {
-                let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
+            match tls {
+                None => serve(stream, prior_http2, name, number, seen).await,
+                Some(acceptor) => {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    serve(stream, http2, name, number, seen).await;
+                }
             }
         });
+    }
+}
+
+async fn serve<S>(stream: S, http2: bool, name: String, number: usize, seen: Arc<Seen>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| answer(request, name.clone(), number, Arc::clone(&seen)));
+    let io = TokioIo::new(stream);
+    if http2 {
+        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+    } else {
+        let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
     }
 }
 

@@ -148,7 +148,7 @@ pub(crate) async fn run(
                         },
                         None => {
                             let error = error.error();
-                            tracing::debug!(instance = lease.pool().name, %error, "no answer");
+                            tracing::debug!(instance = lease.pool().place.name, %error, "no answer");
                             if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
                         }
                     }
@@ -344,7 +344,7 @@ fn prepare(
     parts.uri = if http2 {
         let authority = Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadHost)?;
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(UriScheme::HTTP);
+        uri.scheme = Some(if service.upstream.tls.is_some() { UriScheme::HTTPS } else { UriScheme::HTTP });
         uri.authority = Some(authority);
         uri.path_and_query = Some(path);
         Uri::from_parts(uri).map_err(|_| Failure::BadPath)?

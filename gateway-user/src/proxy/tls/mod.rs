@@ -124,7 +124,7 @@ impl Tls {
 
 /// AES-128-GCM-SHA256 first: its key schedule uses the CPU's SHA-256, which makes a handshake 15 % cheaper than with
 /// SHA-384 (`research/proxy-perf.md` §5).
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let preferred = |suite: CipherSuite| {
         !matches!(

@@ -1,27 +1,19 @@
-//! Opens a connection to an instance: resolve, connect, refuse loops, start its driver. Every step has a deadline.
+//! Makes a connection speak its protocol and starts its driver.
 
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
 };
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::oneshot,
-    task::spawn_local,
-};
+use tokio::{sync::oneshot, task::spawn_local};
 
-use super::{Lease, Link, Pool, Sender};
+use super::{Lease, Link, Pool, Sender, Stream, dial::dial};
 use crate::{
-    proxy::{
-        failure::Failure,
-        view::View,
-        worker::{Worker, timer::Late},
-    },
+    proxy::{failure::Failure, worker::Worker},
     snapshot::http::{Protocol, Timeouts},
 };
 
@@ -36,69 +28,18 @@ pub(crate) async fn connect(
     pool: &Rc<Pool>,
     timeouts: &Timeouts,
 ) -> Result<Lease, Failure> {
-    let deadline = worker.timers.deadline(timeouts.connect);
-    let opened = deadline.bound(open(worker, pool)).await;
-    let result = match opened {
-        Ok(result) => result,
-        Err(Late) => Err(Failure::ConnectTimeout),
+    let view = Arc::clone(&worker.current().view);
+    let stream = match dial(&pool.place, &worker.resolver, &view, timeouts.connect).await {
+        Ok(stream) => stream,
+        Err(failure) => {
+            pool.down(worker.timers.tick());
+            return Err(failure);
+        }
     };
-    if let Err(Failure::Connect | Failure::ConnectTimeout | Failure::Resolve) = result {
-        pool.down(worker.timers.tick());
-    }
-    result
+    handshake(pool, stream).await
 }
 
-async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Lease, Failure> {
-    let mut last = Failure::Resolve;
-    for address in resolve(pool).await? {
-        if is_own(&worker.current().view, address, None) {
-            return Err(Failure::Loop);
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                if is_own(&worker.current().view, address, stream.local_addr().ok()) {
-                    return Err(Failure::Loop);
-                }
-                let _ = stream.set_nodelay(true);
-                return handshake(pool, stream).await;
-            }
-            Err(error) => {
-                tracing::debug!(instance = pool.name, %error, "connect");
-                last = Failure::Connect;
-            }
-        }
-    }
-    Err(last)
-}
-
-async fn resolve(pool: &Pool) -> Result<Vec<SocketAddr>, Failure> {
-    let instance = &pool.instance;
-    if let Ok(ip) = instance.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, instance.port)]);
-    }
-    match lookup_host((instance.host.as_str(), instance.port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => {
-            tracing::debug!(instance = pool.name, %error, "resolve");
-            Err(Failure::Resolve)
-        }
-    }
-}
-
-/// Whether the address is one of the gateway's own sockets. A wildcard socket is told by the connection itself: its
-/// local address equals the remote one only on this very host.
-fn is_own(view: &View, address: SocketAddr, local: Option<SocketAddr>) -> bool {
-    view.own.iter().any(|own| {
-        own.port() == address.port()
-            && (own.ip() == address.ip()
-                || (own.ip().is_unspecified()
-                    && own.is_ipv4() == address.is_ipv4()
-                    && !address.ip().is_loopback()
-                    && local.is_some_and(|local| local.ip() == address.ip())))
-    })
-}
-
-async fn handshake(pool: &Rc<Pool>, stream: TcpStream) -> Result<Lease, Failure> {
+async fn handshake(pool: &Rc<Pool>, stream: Stream) -> Result<Lease, Failure> {
     let io = TokioIo::new(stream);
     let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(pool), reused: false };
     match pool.protocol {

@@ -1,6 +1,12 @@
 //! Connections to instances: one pool per worker and instance, so a request never waits for another core.
 
 mod connect;
+mod dial;
+mod names;
+mod race;
+mod resolve;
+mod stream;
+mod tls;
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,24 +15,23 @@ use std::{
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::oneshot, task::AbortHandle};
+use tokio::{sync::oneshot, task::AbortHandle};
 
 pub(crate) use connect::{LocalExecutor, connect};
+pub(crate) use dial::Place;
+pub(crate) use resolve::Resolver;
+pub(crate) use stream::Stream;
+pub(crate) use tls::{ClientTls, Clients};
 
-use crate::{
-    proxy::http::body::Upload,
-    snapshot::http::{Instance, Protocol},
-};
+use crate::{proxy::http::body::Upload, snapshot::http::Protocol};
 
 /// Ticks for which an instance that could not be reached is passed over.
 const DOWN: u32 = 20;
 
 /// The unused connections of one instance in one worker.
 pub(crate) struct Pool {
-    pub(crate) instance: Instance,
+    pub(crate) place: Place,
     pub(crate) protocol: Protocol,
-    /// `host:port`, for logs.
-    pub(crate) name: String,
     /// Last in, first out: a warm connection is preferred, the others can expire.
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 carries many calls on one connection.
@@ -42,7 +47,7 @@ struct Idle {
 }
 
 /// What a connection that ended by an upgrade leaves: the stream and what was read past the 101.
-pub(crate) type Leftover = hyper::client::conn::http1::Parts<TokioIo<TcpStream>>;
+pub(crate) type Leftover = hyper::client::conn::http1::Parts<TokioIo<Stream>>;
 
 /// The task that drives a connection.
 pub(crate) struct Link {
@@ -69,17 +74,10 @@ pub(crate) enum Sender {
 // === impl Pool ===
 
 impl Pool {
-    pub(crate) fn new(instance: Instance, protocol: Protocol) -> Self {
-        let v6 = instance.host.contains(':');
-        let name = if v6 {
-            format!("[{}]:{}", instance.host, instance.port)
-        } else {
-            format!("{}:{}", instance.host, instance.port)
-        };
+    pub(crate) fn new(place: Place, protocol: Protocol) -> Self {
         Self {
-            instance,
+            place,
             protocol,
-            name,
             idle: RefCell::default(),
             shared: RefCell::default(),
             down_until: Cell::new(0),

@@ -38,6 +38,7 @@ use super::{
         recent::Recent,
         seats::Seats,
     },
+    upstream::Resolver,
     view::View,
 };
 use crate::{
@@ -84,6 +85,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     current: RefCell<Rc<Current>>,
     pub(crate) timers: Rc<Timers>,
+    pub(crate) resolver: Rc<Resolver>,
     pub(crate) live: Rc<Live>,
     pub(crate) recent: Recent,
     pub(crate) log: RefCell<access::Buffer>,
@@ -186,6 +188,7 @@ impl Worker {
             shared: Arc::clone(shared),
             current: RefCell::new(Rc::new(Current { view: Arc::new(View::empty()), targets: Vec::new() })),
             timers: Timers::new(),
+            resolver: Resolver::new(),
             live: Rc::default(),
             recent: Recent::default(),
             log: RefCell::new(shared.log.buffer()),

@@ -256,7 +256,7 @@ impl Record {
         }
         if let Some(instance) = &self.instance {
             line.extend_from_slice(b",\"instance\":");
-            access::string(&mut line, instance.name.as_bytes());
+            access::string(&mut line, instance.place.name.as_bytes());
         }
         line.extend_from_slice(b",\"status\":");
         // A client that left before the end has seen the first status, if any; what happened is 499.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     proxy::{
-        upstream::Pool,
+        upstream::{Place, Pool},
         view::{ServiceView, View},
     },
     snapshot::http::{Instance, Protocol},
@@ -22,16 +22,24 @@ pub(crate) struct Target {
     next: Cell<usize>,
 }
 
+/// Pools by host, port and protocol; more than one where services differ in their TLS.
+type Pools<'a> = HashMap<(&'a str, u16, Protocol), Vec<&'a Rc<Pool>>>;
+
+fn key(pool: &Rc<Pool>) -> (&str, u16, Protocol) {
+    (&pool.place.host, pool.place.port, pool.protocol)
+}
+
+// === impl Target ===
+
 impl Target {
     /// The targets of `view`; what did not change is taken over with its connections.
     pub(super) fn all(view: &View, previous: &[Rc<Self>]) -> Vec<Rc<Self>> {
         let same: HashMap<*const ServiceView, &Rc<Self>> =
             previous.iter().map(|target| (Arc::as_ptr(&target.view), target)).collect();
-        let pools: HashMap<(&Instance, Protocol), &Rc<Pool>> = previous
-            .iter()
-            .flat_map(|target| &target.instances)
-            .map(|pool| ((&pool.instance, pool.protocol), pool))
-            .collect();
+        let mut pools: Pools<'_> = HashMap::new();
+        for pool in previous.iter().flat_map(|target| &target.instances) {
+            pools.entry(key(pool)).or_default().push(pool);
+        }
         let targets: Vec<Rc<Self>> = view
             .services
             .iter()
@@ -43,21 +51,25 @@ impl Target {
         // Connections to instances that nobody names any more are closed as they become idle.
         let used: HashSet<*const Pool> =
             targets.iter().flat_map(|target| &target.instances).map(Rc::as_ptr).collect();
-        pools.values().filter(|pool| !used.contains(&Rc::as_ptr(pool))).for_each(|pool| pool.retire());
+        let gone = pools.values().flatten().filter(|pool| !used.contains(&Rc::as_ptr(pool)));
+        gone.for_each(|pool| pool.retire());
         targets
     }
 
-    fn new(view: &Arc<ServiceView>, pools: &HashMap<(&Instance, Protocol), &Rc<Pool>>) -> Self {
-        let protocol = view.service.protocol;
-        let instances = view
-            .service
-            .instances
-            .iter()
-            .map(|instance| match pools.get(&(instance, protocol)) {
-                Some(pool) => Rc::clone(pool),
-                None => Rc::new(Pool::new(instance.clone(), protocol)),
-            })
-            .collect();
+    fn new(view: &Arc<ServiceView>, pools: &Pools<'_>) -> Self {
+        let service = &view.service;
+        let protocol = service.protocol;
+        let pool = |instance: &Instance| {
+            let known = pools.get(&(instance.host.as_str(), instance.port, protocol));
+            known
+                .and_then(|pools| pools.iter().find(|pool| pool.place.wrapped_in(view.tls.as_ref())))
+                .map(|pool| Rc::clone(pool))
+                .unwrap_or_else(|| {
+                    let place = Place::new(&instance.host, instance.port, view.tls.clone());
+                    Rc::new(Pool::new(place, protocol))
+                })
+        };
+        let instances = service.instances.iter().map(pool).collect();
         Self { view: Arc::clone(view), instances, next: Cell::new(0) }
     }
 
