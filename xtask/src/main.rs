@@ -11,6 +11,7 @@ mod ebpf;
 mod elf;
 mod fingerprint;
 mod lint;
+mod python;
 mod run;
 mod setup;
 mod test;

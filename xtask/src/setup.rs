@@ -1,7 +1,7 @@
 //! Installs what building and testing need. As root on Debian it does; elsewhere it prints the exact commands.
 //!
-//! Idempotent and fast: one `dpkg-query` and two look-ups on PATH when nothing is missing, so every other command
-//! may call it.
+//! Idempotent and fast: one `dpkg-query`, two look-ups on PATH and two small files read when nothing is missing, so
+//! every other command may call it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::python;
 use crate::run;
 use crate::toolchain::{BENCH_PACKAGES, BPF_LINKER, CargoTool, EBPF_PACKAGES, NEXTEST, TEST_PACKAGES};
 
@@ -44,9 +45,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     let packages = missing_packages(purpose);
     let tools = missing_tools(purpose);
-    if packages.is_empty() && tools.is_empty() {
-        return Ok(());
-    }
     if !packages.is_empty() {
         if !run::is_root() || !is_debian() {
             bail!("{}", advice(&packages, &tools));
@@ -55,6 +53,10 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     }
     for tool in tools {
         cargo_install(tool)?;
+    }
+    if purpose >= Purpose::Test {
+        python::ensure_frame_tools()?;
+        python::ensure_autobahn()?;
     }
     Ok(())
 }
@@ -107,6 +109,10 @@ fn has_program_of(package: &str) -> bool {
         "python3-scapy" => {
             return run::output(run::command("python3").args(["-c", "import scapy"])).is_some();
         }
+        "python3-venv" => {
+            return run::output(run::command("python3").args(["-c", "import ensurepip, venv"])).is_some();
+        }
+        "grpc-proto" => return fs::exists("/usr/share/grpc-proto").unwrap_or(false),
         "iproute2" => "ip",
         "iputils-ping" => "ping",
         "nftables" => "nft",

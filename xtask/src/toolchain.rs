@@ -64,7 +64,65 @@ pub(crate) const TEST_PACKAGES: &[&str] = &[
     "bind9-dnsutils",
     "knot-dnsutils",
     "unbound",
+    "python3-venv",
+    "grpc-proto",
 ];
+
+/// A folder below `target/tools` with Python packages, all of them pinned, those that they need too.
+pub(crate) struct PythonTools {
+    pub(crate) name: &'static str,
+    pub(crate) packages: &'static [&'static str],
+    pub(crate) takes: &'static str,
+}
+
+/// HTTP/2 frames by hand, gRPC, and the last virtualenv that makes an environment for Python 2.7.
+pub(crate) const FRAME_TOOLS: PythonTools = PythonTools {
+    name: "python",
+    packages: &[
+        "h2==4.4.1",
+        "hyperframe==6.1.0",
+        "hpack==4.2.0",
+        "grpcio==1.85.1",
+        "grpcio-tools==1.85.1",
+        "protobuf==7.36.2",
+        "virtualenv==20.21.1",
+    ],
+    takes: "half a minute",
+};
+
+/// Autobahn's WebSocket suite, for Python 2.7 only.
+pub(crate) const AUTOBAHN: PythonTools = PythonTools {
+    name: "autobahn",
+    packages: &[
+        "autobahntestsuite==25.10.1",
+        "autobahn==0.10.9",
+        "Automat==22.10.0",
+        "Jinja2==2.11.3",
+        "MarkupSafe==1.1.1",
+        "PyHamcrest==1.10.1",
+        "Twisted==19.10.0",
+        "Werkzeug==1.0.1",
+        "attrs==21.4.0",
+        "cffi==1.15.1",
+        "constantly==15.1.0",
+        "cryptography==3.3.2",
+        "hyperlink==21.0.0",
+        "idna==2.10",
+        "incremental==16.10.1",
+        "klein==17.10.0",
+        "pyOpenSSL==19.1.0",
+        "pyasn1==0.5.1",
+        "pyasn1-modules==0.3.0",
+        "service-identity==18.1.0",
+        "six==1.16.0",
+        "txaio==2.1.0",
+        "ujson==2.0.3",
+        "unittest2==1.1.0",
+        "wsaccel==0.6.6",
+        "zope.interface==4.6.0",
+    ],
+    takes: "a minute",
+};
 
 /// What `cargo xtask bench` compares with and loads with.
 pub(crate) const BENCH_PACKAGES: &[&str] = &["wrk", "nginx-light", "haproxy"];
