@@ -10,6 +10,7 @@
 //! - `upstream_tls`: TLS towards instances, names with several addresses
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
+//! - `overload`: no memory, no places
 //! - `records`: access log, counters, metrics
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ mod balance;
 mod bodies;
 mod changes;
 mod forwarding;
+mod overload;
 mod protocols;
 mod records;
 mod refusals;

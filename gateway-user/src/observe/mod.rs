@@ -5,6 +5,7 @@ pub mod address;
 pub mod dns;
 pub mod filter;
 pub mod liveness;
+pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod reach;

@@ -14,6 +14,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::load::{Load, LoadReport};
 use crate::{
     base::{Generation, Name},
     snapshot::Channel,
@@ -40,11 +41,13 @@ pub enum Refused {
     Banned,
     /// The listener, or the source at it, has as many connections as it may hold.
     ConnectionCap,
+    /// The gateway's memory is used up.
+    Memory,
 }
 
 /// Stable names of [`Refused`].
-pub const REFUSALS: [&str; 7] =
-    ["not_allowed", "closed", "draining_new", "other", "capacity", "banned", "connection_cap"];
+pub const REFUSALS: [&str; 8] =
+    ["not_allowed", "closed", "draining_new", "other", "capacity", "banned", "connection_cap", "memory"];
 
 /// Response classes: 1xx … 5xx, and 499 (the client went away), which is a class of its own (DESIGN §7.9).
 pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
@@ -156,6 +159,7 @@ pub struct Traffic {
     pub log_lost: AtomicU64,
     pub worker_panics: AtomicU64,
     pub connection_panics: AtomicU64,
+    pub load: Load,
 }
 
 #[derive(Debug, Default)]
@@ -224,6 +228,7 @@ pub struct Report {
     pub log_lost: u64,
     pub worker_panics: u64,
     pub connection_panics: u64,
+    pub load: LoadReport,
 }
 
 // === impl ServiceCounters ===
@@ -376,6 +381,7 @@ impl Traffic {
             log_lost: self.log_lost.load(Relaxed),
             worker_panics: self.worker_panics.load(Relaxed),
             connection_panics: self.connection_panics.load(Relaxed),
+            load: self.load.report(),
         }
     }
 

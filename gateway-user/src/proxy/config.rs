@@ -19,6 +19,8 @@ pub struct Config {
     pub unknown_sni: UnknownSni,
     pub closed: Closed,
     pub limits: Limits,
+    /// Bytes that connections and requests may hold; `None`: half of what this process may use.
+    pub memory: Option<u64>,
     /// Addresses that belong to the gateway besides its listeners (admin): never an instance.
     pub own_addresses: Vec<SocketAddr>,
     /// Interfaces on which nothing may be bound now; the filter says so.
@@ -68,6 +70,8 @@ pub struct Limits {
     pub upstream_spare: usize,
     /// Client connections, over all workers.
     pub connections: usize,
+    /// TLS clients of a worker that wait for their turn; beyond that, no more are taken.
+    pub handshakes: usize,
     /// Bytes of an HTTP/1.1 request head.
     pub head_bytes: usize,
     /// Header fields of a request.
@@ -83,6 +87,7 @@ impl Default for Config {
             unknown_sni: UnknownSni::default(),
             closed: Closed::default(),
             limits: Limits::default(),
+            memory: None,
             own_addresses: Vec::new(),
             barred: Barred::default(),
             // Nobody listens at the other end.
@@ -103,6 +108,8 @@ impl Default for Limits {
             upstream_idle: Duration::from_secs(4),
             upstream_spare: 256,
             connections: 200_000,
+            // A second's work at half a millisecond each: whoever waits longer than that has often left.
+            handshakes: 2048,
             head_bytes: 64 * 1024,
             head_fields: 100,
         }

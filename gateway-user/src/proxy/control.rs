@@ -5,7 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, mpsc},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{
+    budget::Budget,
     config::{Closed, Config},
     listener::{
         SocketId, SocketKey,
@@ -21,6 +22,7 @@ use super::{
         hush::Hush,
         wanted,
     },
+    memory,
     tls::{Tls, TlsView},
     upstream::Clients,
     view::{Sockets, View},
@@ -103,12 +105,16 @@ impl Proxy {
         let tls = Tls::new(config.default_certificate.as_deref(), config.unknown_sni)?;
         let traffic = Arc::new(Traffic::new(count));
         let log = Log::open(&config.access_log, Arc::clone(&traffic))?;
+        let budget = Budget::new(config.memory.unwrap_or_else(memory::share), count);
+        traffic.load.memory_limit.store(budget.limit(), Relaxed);
+        traffic.load.connections_limit.store(config.limits.connections as u64, Relaxed);
         let shared = Arc::new(Shared {
             config,
             traffic,
             log,
             base: clock::now(),
-            connections: AtomicUsize::new(0),
+            workers: count,
+            budget,
             seats: Arc::default(),
         });
         let view = Arc::new(View::empty());

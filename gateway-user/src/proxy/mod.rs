@@ -5,11 +5,13 @@
 //! every [`worker`]; `http::exchange` runs each request through `http::pipeline` and on to `upstream`.
 
 mod auth;
+mod budget;
 mod config;
 mod control;
 pub mod failure;
 mod http;
 mod listener;
+mod memory;
 mod route;
 mod sites;
 pub mod stage;

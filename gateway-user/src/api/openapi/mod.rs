@@ -157,7 +157,7 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("VpcStatus", &[("vpc", "string"), ("interface", "string"), ("address", "string"), ("state", "string"), ("detail?", "string")]),
     ("ListenerStatus", &[("listener", "string"), ("interface", "string"), ("addresses", "[string]"), ("open", "boolean"), ("state", "string"), ("tier", "string"), ("detail?", "string"), ("entries", "integer"), ("monitored?", "integer")]),
     ("EnforcerStatus", &[("name", "string"), ("generation", "integer")]),
-    ("Stats", &[("generation", "integer"), ("filter", "[VerdictCount]"), ("services", "[object]"), ("listeners", "[object]")]),
+    ("Stats", &[("generation", "integer"), ("filter", "[VerdictCount]"), ("services", "[object]"), ("listeners", "[object]"), ("load", "object")]),
     ("VerdictCount", &[("listener", "string"), ("channel", "string"), ("reason", "string"), ("verdict", "string"), ("tier", "string"), ("packets", "integer"), ("bytes", "integer")]),
     ("Drops", &[("generation", "integer"), ("items", "[VerdictCount]"), ("events", "[DropLine]"), ("lost", "integer")]),
     ("DropLine", &[("sequence", "integer"), ("time", "number"), ("listener", "string|null"), ("reason", "string"), ("source", "string|null"), ("source_port", "integer"), ("destination", "string|null"), ("destination_port", "integer"), ("interface", "string"), ("vlan", "integer"), ("length", "integer"), ("generation", "integer"), ("weight", "integer"), ("lost", "integer")]),

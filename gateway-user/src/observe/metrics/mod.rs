@@ -4,6 +4,7 @@ pub mod admin;
 mod collect;
 pub mod dns;
 pub mod filter;
+mod load;
 pub mod names;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,8 @@ impl Metrics {
     #[must_use]
     pub fn new(traffic: Arc<Traffic>) -> Self {
         let metrics = Self::default();
-        metrics.register(Box::new(collect::TrafficCollector(traffic)));
+        metrics.register(Box::new(collect::TrafficCollector(Arc::clone(&traffic))));
+        metrics.register(Box::new(load::LoadCollector(traffic)));
         metrics
     }
 

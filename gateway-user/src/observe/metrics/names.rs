@@ -58,6 +58,27 @@ pub const LOG_LOST: (&str, &str) =
     ("gateway_access_log_lost", "Access log lines dropped because the writer was behind");
 /// Panics.
 pub const PANICS: (&str, &str) = ("gateway_panics", "Panics caught, by place");
+/// The byte budget in use.
+pub const MEMORY_USED: (&str, &str) =
+    ("gateway_memory_used_bytes", "Bytes of the budget that connections and requests hold, by its own count");
+/// The byte budget.
+pub const MEMORY_LIMIT: (&str, &str) =
+    ("gateway_memory_limit_bytes", "Bytes that connections and requests may hold");
+/// Places for connections.
+pub const CONNECTIONS_LIMIT: (&str, &str) =
+    ("gateway_connections_limit", "Client connections that may be open at once");
+/// Requests refused for lack of room.
+pub const OVERLOADED: (&str, &str) =
+    ("gateway_overloaded", "Requests and HTTP/2 connections refused because the budget was used up");
+/// Waiting clients sent away.
+pub const EVICTED: (&str, &str) =
+    ("gateway_connections_evicted", "Idle connections and stuck handshakes that were ended to make room");
+/// Workers that take no connections.
+pub const PAUSED: (&str, &str) =
+    ("gateway_accept_paused", "Workers that take no connections now, by what there is no more of");
+/// How often they stopped.
+pub const PAUSES: (&str, &str) =
+    ("gateway_accept_pauses", "How often a worker stopped taking connections, by what there was no more of");
 /// Packets judged by the kernel filter.
 pub const FILTER_PACKETS: (&str, &str) =
     ("gateway_filter_packets", "Packets to listeners judged in the kernel, by listener and reason");

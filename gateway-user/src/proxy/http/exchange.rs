@@ -27,6 +27,7 @@ use super::{
 use crate::{
     base::clock,
     proxy::{
+        budget::cost,
         failure::Failure,
         listener::live::Conn,
         stage::Outcome,
@@ -83,6 +84,11 @@ pub(crate) async fn run(
         && empty
         && fields::wants_upgrade(&parts.headers);
 
+    let bytes = if conn.http2.get() { cost::stream(!empty, forward.declared) } else { cost::REQUEST };
+    if let Err(failure) = record.afford(bytes) {
+        conn.unread.set(conn.unread.get() || !empty);
+        return Ok(refuse(record, &forward, failure));
+    }
     let taken = match target.choose(worker.timers.tick()) {
         None => Err(Failure::NoInstance),
         Some(pool) => match pool.take() {
@@ -180,7 +186,9 @@ pub(crate) async fn run(
 fn refuse(mut record: Record, forward: &Forward, failure: Failure) -> Response<Answer> {
     record.refused(failure);
     let limit = Some(forward.target.view.service.body_limit).filter(|_| failure == Failure::BodyTooLarge);
-    respond::refuse(failure, &Details { id: &record.id, grpc: forward.grpc, retry: None, limit })
+    // Room comes back as soon as others are done.
+    let retry = (failure == Failure::Overloaded).then_some(1);
+    respond::refuse(failure, &Details { id: &record.id, grpc: forward.grpc, retry, limit })
 }
 
 /// Runs the pipeline. The error is the answer to a request that goes no further.

@@ -7,10 +7,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange;
-use crate::proxy::{
-    listener::live::{Conn, Phase},
-    upstream::LocalExecutor,
-    worker::{Worker, timer::Timers},
+use crate::{
+    observe::load::Full,
+    proxy::{
+        budget::cost,
+        listener::live::{Conn, Phase},
+        upstream::LocalExecutor,
+        worker::{Worker, timer::Timers},
+    },
 };
 
 /// Serves `stream` until it ends.
@@ -20,6 +24,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     conn: &Rc<Conn>,
 ) {
     let limits = &worker.shared.config.limits;
+    if !conn.grant.borrow_mut().grow(cost::HTTP2) {
+        worker.overloaded(Full::Memory);
+        return;
+    }
     conn.http2.set(true);
     conn.enter(Phase::Idle, worker.timers.tick().saturating_add(Timers::ticks(limits.keep_alive)));
     let handler = service_fn({

@@ -13,15 +13,17 @@ use std::{
 use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{exchange, h2, tunnel};
 use crate::defence::Offence;
 use crate::proxy::{
+    budget::cost,
     listener::{
         live::{Conn, Phase},
         socket::Socket,
@@ -39,7 +41,7 @@ const LINGER_BYTES: usize = 4 << 20;
 
 /// Serves `stream` until it ends.
 pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<Conn>) {
-    let _count = Count::new(&worker);
+    let _watch = Watch(&worker);
     let _seat = worker.live.open(&conn, worker.id);
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
@@ -75,6 +77,7 @@ async fn serve(worker: &Rc<Worker>, mut socket: Socket, conn: &Rc<Conn>) {
                 return;
             };
             cells.handshakes.add(1);
+            conn.grant.borrow_mut().shrink_to(cost::CONNECTION);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 h2::serve(worker, stream, conn).await;
             } else {
@@ -104,7 +107,7 @@ async fn first_bytes(socket: &mut Socket) -> io::Result<(bool, Bytes)> {
 async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<TlsStream<Socket>> {
     let (_, index) = conn.listener.get();
     let tls = worker.current().view.listeners.get(index).and_then(|listener| listener.tls.clone())?;
-    let stream = match TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket).await {
+    let stream = match shake(worker, socket, &tls.config).await {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(client = %conn.peer, %error, "TLS handshake");
@@ -122,6 +125,13 @@ async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<T
         *conn.sni.borrow_mut() = Some(name.into());
     }
     Some(stream)
+}
+
+/// The client's hello costs nothing; what follows it does, and waits for its turn.
+async fn shake(worker: &Worker, socket: Socket, config: &Arc<ServerConfig>) -> io::Result<TlsStream<Socket>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    worker.turnstile.pass().await;
+    hello.into_stream(Arc::clone(config)).await
 }
 
 /// Whether the client sent what is no TLS. One that went away, was too slow or does not like the certificate did not.
@@ -204,19 +214,11 @@ async fn linger(worker: &Rc<Worker>, socket: &mut Socket) {
     let _ = deadline.bound(drain).await;
 }
 
-/// Counts the connection against the bound of all workers, and panics in its task.
-struct Count(Rc<Worker>);
+/// Counts a panic in the connection's task.
+struct Watch<'w>(&'w Worker);
 
-impl Count {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.shared.connections.fetch_add(1, Relaxed);
-        Self(Rc::clone(worker))
-    }
-}
-
-impl Drop for Count {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.0.shared.connections.fetch_sub(1, Relaxed);
         if std::thread::panicking() {
             self.0.shared.traffic.connection_panics.fetch_add(1, Relaxed);
         }

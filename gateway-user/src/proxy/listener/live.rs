@@ -13,7 +13,7 @@ use http::HeaderValue;
 use super::{SocketId, seats::Place};
 use crate::{
     observe::traffic::ListenerCounters,
-    proxy::{http::tunnel::Pending, sites::LocalName, view::Scheme},
+    proxy::{budget::Grant, http::tunnel::Pending, sites::LocalName, view::Scheme},
 };
 
 /// What a connection is waiting for; each has its deadline.
@@ -71,6 +71,8 @@ pub(crate) struct Conn {
     /// Second of the last 2xx that was told to the defence.
     served: Cell<u64>,
     _place: Place,
+    /// The memory that the connection may hold; what its requests hold is theirs.
+    pub(crate) grant: RefCell<Grant>,
     end: Cell<Option<End>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -84,6 +86,19 @@ pub(crate) struct Opening {
     pub(crate) listener: (u64, usize),
     pub(crate) counters: Arc<ListenerCounters>,
     pub(crate) place: Place,
+    pub(crate) grant: Grant,
+}
+
+/// What [`Live::evict`] measures ages with, in ticks.
+#[derive(Clone, Copy)]
+pub(crate) struct Age {
+    pub(crate) tick: u32,
+    /// How long the two phases may last whose ends are known.
+    pub(crate) keep_alive: u32,
+    pub(crate) handshake: u32,
+    /// Nobody leaves who waits for less.
+    pub(crate) idle: u32,
+    pub(crate) slow: u32,
 }
 
 // === impl Conn ===
@@ -113,6 +128,7 @@ impl Conn {
             tunnel: RefCell::new(None),
             served: Cell::new(0),
             _place: opening.place,
+            grant: RefCell::new(opening.grant),
             end: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -133,6 +149,12 @@ impl Conn {
         if self.end.get().is_none() {
             self.end.set(Some(end));
         }
+        self.wake();
+    }
+
+    /// Tells the connection's task to finish what is in flight and then to close.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
         self.wake();
     }
 
@@ -164,6 +186,8 @@ impl Conn {
 pub(crate) struct Live {
     slots: RefCell<Vec<Option<Rc<Conn>>>>,
     free: RefCell<Vec<usize>>,
+    /// Which part [`Live::reap`] looks at next.
+    turn: Cell<usize>,
 }
 
 /// Keeps a connection in the registry.
@@ -208,9 +232,46 @@ impl Live {
         self.slots.borrow().len() == self.free.borrow().len()
     }
 
-    /// Ends what is over its deadline at `tick`.
-    pub(crate) fn reap(&self, tick: u32, write_stall: u32) {
+    /// Lets go of up to `count` connections that do nothing: the longest idle first, then handshakes that do not go on.
+    /// An idle one is closed as a stop would close it, so a request that crosses the close is not lost on HTTP/2.
+    pub(crate) fn evict(&self, count: usize, age: Age) -> usize {
+        if count == 0 {
+            return 0;
+        }
+        let mut candidates: Vec<(Phase, u32, Rc<Conn>)> = Vec::new();
         self.each(|conn| {
+            let (phase, lasts, least) = match conn.phase.get() {
+                Phase::Idle => (Phase::Idle, age.keep_alive, age.idle),
+                Phase::Handshake => (Phase::Handshake, age.handshake, age.slow),
+                Phase::Head | Phase::Busy => return,
+            };
+            let since = conn.deadline.get().saturating_sub(lasts);
+            if age.tick.saturating_sub(since) >= least && conn.end().is_none() && !conn.draining.get() {
+                candidates.push((phase, since, Rc::clone(conn)));
+            }
+        });
+        let key = |(phase, since, _): &(Phase, u32, Rc<Conn>)| (*phase == Phase::Handshake, *since);
+        if count < candidates.len() {
+            candidates.select_nth_unstable_by_key(count, key);
+            candidates.truncate(count);
+        }
+        for (phase, _, conn) in &candidates {
+            if *phase == Phase::Idle {
+                conn.drain();
+            } else {
+                conn.finish(End::Late);
+            }
+        }
+        candidates.len()
+    }
+
+    /// Ends what is over its deadline at `tick`, among every `of`-th connection: looking at all of them at once would
+    /// hold requests up when they are many.
+    pub(crate) fn reap(&self, tick: u32, write_stall: u32, of: usize) {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let slots = self.slots.borrow();
+        slots.iter().skip(turn % of.max(1)).step_by(of.max(1)).flatten().for_each(|conn| {
             let deadline = conn.deadline.get();
             let late = |since: u32| since != 0 && tick.saturating_sub(since) >= write_stall;
             // A client that keeps its window shut stalls a stream, not the socket; it would hold buffers for ever.

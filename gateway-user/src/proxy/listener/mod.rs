@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod bind;
+pub(crate) mod gate;
 mod holder;
 pub(crate) mod hush;
 pub(crate) mod live;

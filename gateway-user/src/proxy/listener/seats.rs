@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -19,6 +19,8 @@ const SHARDS: usize = 32;
 
 /// The counts. Connections are counted where no cap is set, too: a cap that is set later knows of them.
 pub(crate) struct Seats {
+    /// All connections.
+    open: AtomicUsize,
     listeners: Box<[AtomicU32]>,
     key: RandomState,
     sources: [Mutex<HashMap<(u16, Source), u32>>; SHARDS],
@@ -43,6 +45,7 @@ pub(crate) enum Cap {
 impl Default for Seats {
     fn default() -> Self {
         Self {
+            open: AtomicUsize::new(0),
             listeners: (0..LISTENERS).map(|_| AtomicU32::new(0)).collect(),
             key: RandomState::new(),
             sources: std::array::from_fn(|_| Mutex::default()),
@@ -51,9 +54,15 @@ impl Default for Seats {
 }
 
 impl Seats {
+    /// Client connections that are open, over all workers.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
     /// Takes a place for a connection of `peer`, unless a cap is reached.
     pub(crate) fn take(self: &Arc<Self>, listener: u16, peer: IpAddr, caps: Caps) -> Result<Place, Cap> {
         let seat = Place { seats: Arc::clone(self), listener, source: Source::of(peer) };
+        self.open.fetch_add(1, Relaxed);
         // Counted first, so that two workers cannot both take the last place; a refusal gives it back.
         let total = self.listeners.get(usize::from(listener)).map_or(0, |count| count.fetch_add(1, Relaxed));
         let held = {
@@ -79,6 +88,7 @@ impl Seats {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.seats.open.fetch_sub(1, Relaxed);
         if let Some(count) = self.seats.listeners.get(usize::from(self.listener)) {
             count.fetch_sub(1, Relaxed);
         }
@@ -114,6 +124,7 @@ mod tests {
         drop(third);
         let again = take("192.0.2.1").unwrap();
         drop((second, again));
+        assert_eq!(seats.open(), 0);
         // One /64 is one source.
         let _six = (take("2001:db8::1").unwrap(), take("2001:db8::ffff").unwrap());
         assert!(take("2001:db8::2").is_err());

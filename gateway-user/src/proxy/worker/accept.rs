@@ -6,11 +6,12 @@ use std::{
     io,
     net::TcpListener as StdListener,
     rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     task::{Poll, Waker},
     time::Duration,
 };
 
+use nix::errno::Errno;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::spawn_local,
@@ -20,8 +21,9 @@ use super::{Worker, timer::Timers};
 use crate::{
     base::clock,
     defence::Offence,
-    observe::traffic::Refused,
+    observe::{load::Full, traffic::Refused},
     proxy::{
+        budget::cost,
         config::Closed,
         http::serve,
         listener::{
@@ -31,11 +33,9 @@ use crate::{
             live::{Conn, Opening},
             seats::Cap,
         },
+        view::Scheme,
     },
 };
-
-/// Pause after an accept error: out of descriptors, mostly.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Resets per second of one socket of a closed listener: enough for people, nothing for a flood to be answered with.
 const RESETS: u32 = 100;
@@ -46,6 +46,8 @@ pub(super) struct Acceptor {
     /// Connections to a closed listener that were reset since the second began; at [`RESETS`] nobody
     /// is taken any more.
     resets: Cell<u32>,
+    /// Connections that are to be taken only to be sent away, while the gate is shut.
+    shed: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -60,6 +62,7 @@ impl Acceptor {
         let acceptor = Rc::new(Self {
             listener: RefCell::new(Some(listener)),
             resets: Cell::default(),
+            shed: Cell::default(),
             waker: RefCell::default(),
         });
         spawn_local(Rc::clone(&acceptor).run(Rc::clone(worker), id));
@@ -69,19 +72,28 @@ impl Acceptor {
     /// Closes the socket. Returns false, which reads as "do not keep it".
     pub(super) fn close(&self) -> bool {
         drop(self.listener.borrow_mut().take());
+        self.wake();
+        false
+    }
+
+    /// Has the gate looked at again.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
-        false
+    }
+
+    /// Lets up to `count` connections in to be sent away.
+    pub(super) fn shed(&self, count: u32) {
+        self.shed.set(count);
+        self.wake();
     }
 
     /// Begins a new second: a socket that had sent all its resets answers again.
     pub(super) fn renew(&self) {
         if self.resets.replace(0) >= RESETS {
             self.set_backlog(bind::BACKLOG);
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            self.wake();
         }
     }
 
@@ -104,12 +116,18 @@ impl Acceptor {
     }
 
     async fn run(self: Rc<Self>, worker: Rc<Worker>, id: SocketId) {
+        let scheme = worker.current().view.sockets.get(&id).map(|(_, scheme)| *scheme);
+        // Why this socket's clients are kept waiting; those of a plain port wait for no handshake.
+        let full =
+            || worker.gate.shut().filter(|full| *full != Full::Handshakes || scheme == Some(Scheme::Https));
         loop {
             let accepted = poll_fn(|context| {
                 let listener = self.listener.borrow();
                 let Some(listener) = &*listener else { return Poll::Ready(None) };
+                // Other workers fill the same places: a look before each connection, not only once a tick.
+                worker.look_at_gate();
                 *self.waker.borrow_mut() = Some(context.waker().clone());
-                if self.resets.get() >= RESETS {
+                if self.resets.get() >= RESETS || (full().is_some() && self.shed.get() == 0) {
                     return Poll::Pending;
                 }
                 listener.poll_accept(context).map(Some)
@@ -117,32 +135,56 @@ impl Acceptor {
             .await;
             match accepted {
                 None => return,
-                Some(Ok((stream, peer))) => match admit(&worker, id, &stream, peer) {
-                    Ok(conn) => drop(spawn_local(serve::connection(Rc::clone(&worker), stream, conn))),
-                    Err(refused) => {
-                        if refused == Some(Refused::Closed) && worker.shared.config.closed == Closed::Reset {
-                            self.reset();
+                Some(Ok((stream, peer))) => {
+                    let full = full();
+                    self.shed.set(self.shed.get().saturating_sub(1));
+                    match admit(&worker, id, &stream, peer, full) {
+                        Ok(conn) => drop(spawn_local(serve::connection(Rc::clone(&worker), stream, conn))),
+                        Err(refused) => {
+                            if refused == Some(Refused::Closed)
+                                && worker.shared.config.closed == Closed::Reset
+                            {
+                                self.reset();
+                            }
+                            // Zero linger: a RST instead of the four-way close that the peer would keep waiting in.
+                            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                         }
-                        // Zero linger: a RST instead of the four-way close that the peer would keep waiting in.
-                        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                     }
-                },
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "accept");
-                    tokio::time::sleep(PAUSE).await;
                 }
+                // That connection is gone already; the next one may be there (accept(2), "Error handling").
+                Some(Err(error)) if is_of_one_connection(&error) => {}
+                Some(Err(error)) => worker.exhausted(&error),
             }
         }
     }
 }
 
+/// Whether an error of accept is about the connection that was to be taken, not about taking connections.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EPROTO
+            | Errno::EPERM
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+            | Errno::ENONET
+            | Errno::ETIMEDOUT
+            | Errno::EINTR
+    )
+}
+
 /// The verdict of tier (c), always on: whatever the kernel filter let through is judged here again. `Err(None)`: the
-/// socket or the connection is gone already.
+/// socket or the connection is gone already. `full`: there is no room for anybody.
 fn admit(
     worker: &Rc<Worker>,
     id: SocketId,
     stream: &TcpStream,
     peer: std::net::SocketAddr,
+    full: Option<Full>,
 ) -> Result<Rc<Conn>, Option<Refused>> {
     let current = worker.current();
     let view = &current.view;
@@ -155,15 +197,23 @@ fn admit(
     let refused = admission::refused(&view.tables, flow).or_else(|| {
         // Whoever gets here is admitted by the list and has completed a handshake: an active source.
         reports.connected(peer.ip(), now);
-        let full = worker.shared.connections.load(Relaxed) >= worker.shared.config.limits.connections;
         let banned = reports.is_banned(peer.ip(), now).then_some(Refused::Banned);
-        banned.or(full.then_some(Refused::Capacity))
+        banned.or(full.map(|full| match full {
+            Full::Memory => Refused::Memory,
+            Full::Connections | Full::Handshakes | Full::Descriptors => Refused::Capacity,
+        }))
     });
-    let seat = match refused {
+    // Before anything is spent on it: what it will hold at least, and until the end of a handshake.
+    let handshake = if scheme == Scheme::Https { cost::HANDSHAKE } else { 0 };
+    let grant = match refused {
         Some(refused) => Err(refused),
-        None => {
+        None => worker.budget.grant(cost::CONNECTION + handshake).ok_or(Refused::Memory),
+    };
+    let taken = match grant {
+        Err(refused) => Err(refused),
+        Ok(grant) => {
             let seat = worker.shared.seats.take(listener.listener.id, peer.ip(), listener.listener.caps);
-            seat.map_err(|cap| {
+            seat.map(|seat| (seat, grant)).map_err(|cap| {
                 // At a full listener it is chance who comes too late.
                 if cap == Cap::Source {
                     reports.offence(peer.ip(), Offence::Limit);
@@ -172,8 +222,8 @@ fn admit(
             })
         }
     };
-    let seat = match seat {
-        Ok(seat) => seat,
+    let (place, grant) = match taken {
+        Ok(taken) => taken,
         Err(refused) => {
             if let Some(cell) = cells.refused.get(refused as usize) {
                 cell.add(1);
@@ -199,6 +249,7 @@ fn admit(
         local,
         listener: (view.generation.0, index),
         counters,
-        place: seat,
+        place,
+        grant,
     })))
 }

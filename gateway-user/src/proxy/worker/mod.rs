@@ -1,9 +1,11 @@
 //! One worker: a thread with its own runtime, sockets, connections and upstream pools. Nothing here is `Send`.
 
 mod accept;
+mod overload;
 pub(crate) mod record;
 pub(crate) mod target;
 pub(crate) mod timer;
+mod turnstile;
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,11 +14,7 @@ use std::{
     net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -28,12 +26,14 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use self::{accept::Acceptor, target::Target, timer::Timers};
+use self::{accept::Acceptor, target::Target, timer::Timers, turnstile::Turnstile};
 use super::{
+    budget::{Budget, Purse},
     config::Config,
     listener::{
         SocketId,
         admission::{self, Flow},
+        gate::Gate,
         live::{End, Live},
         recent::Recent,
         seats::Seats,
@@ -50,6 +50,9 @@ use crate::{
     },
 };
 
+/// Ticks of a second.
+const SECOND: u32 = 10;
+
 /// What all workers share. Only atomics and immutable data on the request path.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -57,9 +60,10 @@ pub(crate) struct Shared {
     pub(crate) log: access::Log,
     /// Origin of the clock that throttles count in.
     pub(crate) base: Instant,
-    /// Client connections, over all workers.
-    pub(crate) connections: AtomicUsize,
-    /// The same by listener and source, against their caps.
+    pub(crate) workers: usize,
+    /// The memory of all connections and requests.
+    pub(crate) budget: Arc<Budget>,
+    /// Client connections by listener and source, against their caps.
     pub(crate) seats: Arc<Seats>,
 }
 
@@ -88,6 +92,12 @@ pub(crate) struct Worker {
     pub(crate) resolver: Rc<Resolver>,
     pub(crate) live: Rc<Live>,
     pub(crate) recent: Recent,
+    /// Permission to hold memory.
+    pub(crate) budget: Rc<Purse>,
+    /// Whether connections are taken.
+    gate: Gate,
+    /// The turn of TLS handshakes.
+    pub(crate) turnstile: Turnstile,
     pub(crate) log: RefCell<access::Buffer>,
     /// Buffers to be used again.
     spare: RefCell<Vec<Vec<u8>>>,
@@ -191,6 +201,9 @@ impl Worker {
             resolver: Resolver::new(),
             live: Rc::default(),
             recent: Recent::default(),
+            budget: Purse::new(&shared.budget),
+            gate: Gate::default(),
+            turnstile: Turnstile::default(),
             log: RefCell::new(shared.log.buffer()),
             spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
@@ -244,10 +257,11 @@ impl Worker {
         }
         self.timers.advance(tick);
         self.log.borrow_mut().flush();
+        self.relieve();
         // Connections and pools are looked at once a second: their deadlines are long.
-        if tick.is_multiple_of(10) {
-            let limits = &self.shared.config.limits;
-            self.live.reap(tick, Timers::ticks(limits.write_stall));
+        let limits = &self.shared.config.limits;
+        self.live.reap(tick, Timers::ticks(limits.write_stall), SECOND as usize);
+        if tick.is_multiple_of(SECOND) {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);
             self.current().targets.iter().for_each(|target| target.expire(tick, idle));
@@ -284,7 +298,7 @@ impl Worker {
     fn survey(&self) -> Vec<Seen> {
         let current = self.current();
         let tick = self.timers.tick();
-        let now = self.epoch.get() + timer::TICK * tick;
+        let now = self.now();
         let mut parts = Vec::new();
         self.live.each(|conn| {
             let (_, index) = conn.listener.get();
@@ -355,10 +369,7 @@ impl Worker {
 
     async fn stop(&self, deadline: Duration, ticks: &mut tokio::time::Interval) {
         self.acceptors.borrow_mut().retain(|_, acceptor| acceptor.close());
-        self.live.each(|conn| {
-            conn.draining.set(true);
-            conn.wake();
-        });
+        self.live.each(|conn| conn.drain());
         let until = clock::now() + deadline;
         while !self.live.is_empty() && clock::now() < until {
             ticks.tick().await;

@@ -10,9 +10,11 @@ use crate::{
     defence::Offence,
     observe::{
         access,
+        load::Full,
         traffic::{bucket, class},
     },
     proxy::{
+        budget::Grant,
         failure::Failure,
         http::body::Progress,
         listener::live::{Conn, Phase},
@@ -37,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) progress: Option<Rc<Progress>>,
     pub(crate) bytes_out: u64,
     first_byte: u64,
+    /// The memory that the request may hold, until its last byte is through.
+    grant: Option<Grant>,
 }
 
 /// 32 hexadecimal digits.
@@ -92,6 +96,7 @@ impl Record {
             progress: None,
             bytes_out: 0,
             first_byte: 0,
+            grant: None,
         }
     }
 
@@ -136,6 +141,16 @@ impl Record {
                 route.map_or(PREDICT.trim_end_matches('/'), |name| name).as_bytes(),
             );
         }
+    }
+
+    /// Takes what the request may hold from the budget, if that can carry it.
+    pub(crate) fn afford(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.grant = self.worker.budget.grant(bytes);
+        if self.grant.is_none() {
+            self.worker.overloaded(Full::Memory);
+            return Err(Failure::Overloaded);
+        }
+        Ok(())
     }
 
     pub(crate) fn instance(&mut self, pool: &Rc<Pool>) {
