@@ -45,18 +45,24 @@ fn forwarding_fields_are_the_gateways_own() {
         &world,
         &format!(
             "GET /api/predict/test/head HTTP/1.1\r\nHost: {host}\r\nAuthorization: {TOKEN}\r\nX-Forwarded-For: 6.6.6.6\r\n\
-             X-Forwarded-Proto: gopher\r\nX-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Request-Id: mine\r\n\
+             X-Forwarded-Proto: gopher\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Request-Id: mine\r\n\
              Connection: x-hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nProxy-Connection: 1\r\nTE: gzip\r\nUser-Agent: me\r\n\r\n"
         ),
     );
     let id = headers.iter().find(|(name, _)| name == "x-request-id").map(|(_, id)| id.clone()).unwrap();
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    let forwarded = format!("for=127.0.0.1;host=\"{host}\";proto=http");
+    let port = world.http.port().to_string();
     let expected = [
-        ("host", host.as_str()),
+        ("forwarded", forwarded.as_str()),
+        ("host", &host),
         ("user-agent", "me"),
+        ("via", "1.1 gateway"),
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-host", &host),
+        ("x-forwarded-port", &port),
         ("x-forwarded-proto", "http"),
+        ("x-real-ip", "127.0.0.1"),
         ("x-request-id", &id),
     ];
     let expected: Vec<_> =

@@ -4,6 +4,7 @@
 //! - `refusals`: every row of the order of checks (DESIGN §5)
 //! - `bodies`: limits, streaming both ways, abandoned requests
 //! - `forwarding`: what an instance sees of a request, and a client of an answer
+//! - `behind`: PROXY protocol, trusted forwarders
 //! - `balance`: weights, round robin, connection reuse, dead instances
 //! - `tls`: certificate choice, change, 421
 //! - `throttle`: rates over all workers
@@ -19,6 +20,7 @@
 )]
 
 mod balance;
+mod behind;
 mod bodies;
 mod changes;
 mod forwarding;

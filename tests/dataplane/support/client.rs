@@ -79,7 +79,18 @@ impl Client {
 
     /// A TLS connection; without `sni` the name is an IP literal, which sends none.
     pub(crate) fn tls(address: SocketAddr, sni: Option<&str>, alpn: &[&[u8]]) -> io::Result<Self> {
-        let Self { tcp, .. } = Self::connect(address)?;
+        Self::tls_announced(address, b"", sni, alpn)
+    }
+
+    /// A TLS connection that begins with the header of a PROXY protocol.
+    pub(crate) fn tls_announced(
+        address: SocketAddr,
+        header: &[u8],
+        sni: Option<&str>,
+        alpn: &[&[u8]],
+    ) -> io::Result<Self> {
+        let Self { mut tcp, .. } = Self::connect(address)?;
+        tcp.write_all(header)?;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut config = tls_config(Arc::clone(&seen));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();

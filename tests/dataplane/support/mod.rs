@@ -239,6 +239,14 @@ impl World {
         self.publish().unwrap();
     }
 
+    /// Edits the first listener.
+    pub(crate) fn edit_listener(&mut self, change: impl FnOnce(&mut Listener)) {
+        let mut edited = Listener::clone(&self.next.listeners[0]);
+        change(&mut edited);
+        self.next.listeners[0] = Arc::new(edited);
+        self.publish().unwrap();
+    }
+
     pub(crate) fn add_route(&mut self, route: Route) {
         self.next.routes.push(Arc::new(route));
         self.publish().unwrap();

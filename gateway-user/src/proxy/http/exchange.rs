@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -14,6 +15,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
 use hyper::body::{Body, Incoming};
+use ipnet::IpNet;
 
 use super::{
     body::{Answer, Bounds, Progress, Relay, Upload},
@@ -29,10 +31,10 @@ use crate::{
     proxy::{
         budget::cost,
         failure::Failure,
+        forwarded::{self, Told},
         listener::live::Conn,
         stage::Outcome,
         upstream::{self, Lease, Pool, Sender},
-        view::Scheme,
         worker::{
             Worker,
             record::{Asked, Record},
@@ -52,6 +54,8 @@ struct Forward {
     strip: usize,
     grpc: bool,
     declared: Option<u64>,
+    /// The listener's, if one of them made the request.
+    forwarders: Option<Arc<[IpNet]>>,
 }
 
 /// Answers one request.
@@ -217,8 +221,12 @@ fn judge(
         conn.listener.set((view.generation.0, index));
     }
     let mut decision = Decision::default();
+    let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
+    let mut told = Told::Nothing;
     let (name, outcome) = match view.listeners.get(index) {
         Some(listener) => {
+            let speaker = conn.client.borrow().address.ip();
+            told = forwarded::read(head.fields, speaker, &listener.listener.forwarders);
             let sni = conn.sni.borrow();
             let certificate = conn.certificate.borrow();
             let arrival = Arrival {
@@ -236,6 +244,8 @@ fn judge(
     };
     let host = decision.host.as_ref().map_or("", Host::as_str);
     record.asked(&Asked {
+        client: told.client(),
+        forwarded: told.believed(),
         generation: view.generation.0,
         listener: name,
         method: head.method,
@@ -253,6 +263,7 @@ fn judge(
             strip: decision.strip,
             grpc: decision.grpc,
             declared: decision.declared,
+            forwarders: told.believed().then(|| forwarders.map(Arc::clone)).flatten(),
         }),
         (Outcome::Redirect(place), _) => {
             let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -359,12 +370,13 @@ fn prepare(
     } else {
         Uri::from(path)
     };
+    let version = via(parts.version);
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     fields::to_instance(
         &mut parts.headers,
         Forwarding {
-            client: conn.client.clone(),
-            https: conn.scheme == Scheme::Https,
+            hop: conn.client.borrow().hop(conn.scheme, version),
+            forwarders: forward.forwarders.as_deref().unwrap_or_default(),
             host,
             id: record.id.header(),
             token: service.forward_token,
@@ -378,6 +390,15 @@ fn prepare(
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(())
+}
+
+/// A version as `Via` names it.
+fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
 }
 
 /// Path and query for the instance, without the first `strip` bytes of the path.

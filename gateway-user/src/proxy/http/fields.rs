@@ -1,22 +1,24 @@
 //! Header fields across the proxy: what is stripped, what is set (RFC 9110 §7.6.1, RFC 7239).
 
+use std::cell::Cell;
+
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING,
+        UPGRADE,
     },
 };
 
+use ipnet::IpNet;
+
 use super::head::Fields;
+use crate::proxy::forwarded::{self, Hop};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The request's id, on requests to instances and on the gateway's own answers.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -38,9 +40,10 @@ impl Fields for HeaderMap {
 }
 
 /// What the gateway tells the instance of the client.
-pub(crate) struct Forwarding {
-    pub(crate) client: HeaderValue,
-    pub(crate) https: bool,
+pub(crate) struct Forwarding<'a> {
+    pub(crate) hop: Hop<'a>,
+    /// Those of the listener.
+    pub(crate) forwarders: &'a [IpNet],
     pub(crate) host: HeaderValue,
     pub(crate) id: HeaderValue,
     /// Pass the client's token on.
@@ -52,17 +55,16 @@ pub(crate) struct Forwarding {
 }
 
 /// Turns a client's fields into those for an instance.
-pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding) {
-    let Forwarding { client, https, host, id, token, upgrade, http2 } = forwarding;
+pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
+    let Forwarding { hop, forwarders, host, id, token, upgrade, http2 } = forwarding;
+    let (way, believed) = Way::of(headers, &hop, forwarders, host.as_bytes());
     let upgrade = headers.get(UPGRADE).filter(|_| upgrade).cloned();
     // gRPC servers look for it; no other value of TE means anything to us.
     let trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
     remove(headers, |name| {
         *name == EXPECT
-            || *name == FORWARDED
-            || *name == X_REAL_IP
-            || name.as_str().starts_with("x-forwarded-")
+            || forwarded::replaces(name.as_str().as_bytes(), believed)
             || *name == HTTP2_SETTINGS
             || (*name == AUTHORIZATION && !token)
     });
@@ -74,14 +76,46 @@ pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     join_cookies(headers);
-    headers.insert(X_FORWARDED_FOR, client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if https { "https" } else { "http" }));
-    headers.insert(X_FORWARDED_HOST, host.clone());
+    way.append(headers);
     headers.insert(X_REQUEST_ID, id);
     if http2 {
         headers.remove(HOST);
     } else {
         headers.insert(HOST, host);
+    }
+}
+
+/// Fields about the request's way, put together before those that they replace are gone. One buffer holds all values.
+struct Way {
+    values: Bytes,
+    ends: [(&'static str, usize); forwarded::FIELDS],
+}
+
+impl Way {
+    /// The fields, and whether those of the request are believed.
+    fn of(headers: &HeaderMap, hop: &Hop<'_>, forwarders: &[IpNet], host: &[u8]) -> (Self, bool) {
+        let told = forwarded::read(headers, hop.address, forwarders);
+        let mut values = Vec::with_capacity(256);
+        let mut ends = [("", 0); forwarded::FIELDS];
+        let (mut places, last) = (ends.iter_mut(), Cell::new(""));
+        let end = |values: &mut Vec<u8>| {
+            if let Some(place) = places.next() {
+                *place = (last.get(), values.len());
+            }
+        };
+        told.write(hop, host, &mut values, |_, name| last.set(name), end);
+        (Self { values: values.into(), ends }, told.believed())
+    }
+
+    fn append(self, headers: &mut HeaderMap) {
+        let mut start = 0;
+        for (name, end) in self.ends {
+            // What was read were valid values, and so is what was made of them.
+            if let Ok(value) = HeaderValue::from_maybe_shared(self.values.slice(start..end)) {
+                headers.append(HeaderName::from_static(name), value);
+            }
+            start = end;
+        }
     }
 }
 
@@ -158,7 +192,7 @@ pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Forwarding, to_client, to_instance, wants_upgrade};
+    use super::{Forwarding, Hop, to_client, to_instance, wants_upgrade};
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -168,10 +202,16 @@ mod tests {
         headers
     }
 
-    fn forwarding() -> Forwarding {
+    fn forwarding() -> Forwarding<'static> {
         Forwarding {
-            client: HeaderValue::from_static("192.0.2.1"),
-            https: true,
+            hop: Hop {
+                address: [192, 0, 2, 1].into(),
+                text: "192.0.2.1",
+                https: true,
+                port: 8443,
+                version: "1.1",
+            },
+            forwarders: &[],
             host: HeaderValue::from_static("a.example"),
             id: HeaderValue::from_static("1"),
             token: false,
@@ -199,9 +239,13 @@ mod tests {
         let expected = map(&[
             ("host", "a.example"),
             ("x-own", "stays"),
+            ("forwarded", "for=192.0.2.1;host=a.example;proto=https"),
             ("x-forwarded-for", "192.0.2.1"),
+            ("x-real-ip", "192.0.2.1"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "a.example"),
+            ("x-forwarded-port", "8443"),
+            ("via", "1.1 gateway"),
             ("x-request-id", "1"),
         ]);
         assert_eq!(headers, expected);

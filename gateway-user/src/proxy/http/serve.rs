@@ -28,6 +28,7 @@ use crate::proxy::{
         live::{Conn, Phase},
         socket::Socket,
     },
+    proxy_protocol,
     view::Scheme,
     worker::{Worker, timer::Timers},
 };
@@ -46,7 +47,12 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
     let socket = Socket::new(stream, &conn, &worker.timers, limits.header);
-    until_ended(&conn, serve(&worker, socket, &conn)).await;
+    let served = async {
+        if proxy_protocol::accept(&worker, &conn, socket.tcp()).await {
+            serve(&worker, socket, &conn).await;
+        }
+    };
+    until_ended(&conn, served).await;
 }
 
 /// Runs `future` until it is done or the connection is told to end; whatever it holds is dropped then.
@@ -111,7 +117,8 @@ async fn handshake(worker: &Rc<Worker>, socket: Socket, conn: &Conn) -> Option<T
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(client = %conn.peer, %error, "TLS handshake");
-            if is_garbage(&error) {
+            // A balancer is not to blame for what it passes on.
+            if is_garbage(&error) && !conn.client.borrow().declared {
                 worker.shared.config.reports.offence(conn.peer.ip(), Offence::Handshake);
             }
             return None;

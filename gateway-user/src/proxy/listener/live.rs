@@ -8,12 +8,13 @@ use std::{
     task::{Context, Waker},
 };
 
-use http::HeaderValue;
-
 use super::{SocketId, seats::Place};
 use crate::{
     observe::traffic::ListenerCounters,
-    proxy::{budget::Grant, http::tunnel::Pending, sites::LocalName, view::Scheme},
+    proxy::{
+        budget::Grant, forwarded::Hop, http::tunnel::Pending, proxy_protocol::Declared, sites::LocalName,
+        view::Scheme,
+    },
 };
 
 /// What a connection is waiting for; each has its deadline.
@@ -42,11 +43,12 @@ pub(crate) enum End {
 pub(crate) struct Conn {
     pub(crate) socket: SocketId,
     pub(crate) scheme: Scheme,
+    /// The other end of the TCP connection: allowlist, bans and caps judge it and nobody else.
     pub(crate) peer: SocketAddr,
     pub(crate) local: LocalName,
     pub(crate) local_address: SocketAddr,
-    /// The peer's address as `X-Forwarded-For` says it.
-    pub(crate) client: HeaderValue,
+    /// Who speaks HTTP.
+    pub(crate) client: RefCell<Client>,
     /// Index of the listener in the view of generation `seen`.
     pub(crate) listener: Cell<(u64, usize)>,
     pub(crate) counters: RefCell<Arc<ListenerCounters>>,
@@ -77,6 +79,18 @@ pub(crate) struct Conn {
     waker: RefCell<Option<Waker>>,
 }
 
+/// Who is at the other end of the conversation: the TCP peer, or whom it declares with a PROXY protocol header.
+pub(crate) struct Client {
+    /// In its canonical form.
+    pub(crate) address: SocketAddr,
+    /// Its IP address, as fields and logs say it.
+    pub(crate) text: Box<str>,
+    /// The port that it reached.
+    reached: u16,
+    /// The peer speaks for it.
+    pub(crate) declared: bool,
+}
+
 /// What is known at accept.
 pub(crate) struct Opening {
     pub(crate) socket: SocketId,
@@ -101,18 +115,33 @@ pub(crate) struct Age {
     pub(crate) slow: u32,
 }
 
+// === impl Client ===
+
+impl Client {
+    fn new(address: SocketAddr, reached: u16, declared: bool) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { address, text: address.ip().to_string().into(), reached, declared }
+    }
+
+    /// The way of a request in this version of HTTP.
+    pub(crate) fn hop(&self, scheme: Scheme, version: &'static str) -> Hop<'_> {
+        let https = scheme == Scheme::Https;
+        Hop { address: self.address.ip(), text: &self.text, https, port: self.reached, version }
+    }
+}
+
 // === impl Conn ===
 
 impl Conn {
     pub(crate) fn new(opening: Opening) -> Self {
-        let client = opening.peer.ip().to_canonical().to_string();
+        let client = Client::new(opening.peer, opening.local.port(), false);
         Self {
             socket: opening.socket,
             scheme: opening.scheme,
             peer: opening.peer,
             local: LocalName::new(opening.local.ip()),
             local_address: opening.local,
-            client: HeaderValue::try_from(client).unwrap_or(HeaderValue::from_static("unknown")),
+            client: RefCell::new(client),
             listener: Cell::new(opening.listener),
             counters: RefCell::new(opening.counters),
             phase: Cell::new(Phase::Handshake),
@@ -132,6 +161,11 @@ impl Conn {
             end: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The peer speaks for another (PROXY protocol).
+    pub(crate) fn declare(&self, declared: Declared) {
+        *self.client.borrow_mut() = Client::new(declared.source, declared.destination.port(), true);
     }
 
     /// Whether a 2xx at this second is news.

@@ -34,6 +34,11 @@ impl Socket {
         Self { tcp, conn: Rc::clone(conn), timers: Rc::clone(timers), header, replay: Bytes::new() }
     }
 
+    /// The bare socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// Puts bytes back in front of what is read next.
     pub(crate) fn replay(&mut self, bytes: Bytes) {
         self.replay = bytes;

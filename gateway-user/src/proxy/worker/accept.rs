@@ -25,6 +25,7 @@ use crate::{
     proxy::{
         budget::cost,
         config::Closed,
+        forwarded,
         http::serve,
         listener::{
             SocketId,
@@ -214,8 +215,10 @@ fn admit(
         Ok(grant) => {
             let seat = worker.shared.seats.take(listener.listener.id, peer.ip(), listener.listener.caps);
             seat.map(|seat| (seat, grant)).map_err(|cap| {
-                // At a full listener it is chance who comes too late.
-                if cap == Cap::Source {
+                // At a full listener it is chance who comes too late; and who connects for others does so often.
+                let relays = listener.listener.proxy_protocol
+                    || forwarded::is_among(peer.ip().to_canonical(), &listener.listener.forwarders);
+                if cap == Cap::Source && !relays {
                     reports.offence(peer.ip(), Offence::Limit);
                 }
                 Refused::ConnectionCap

@@ -1,6 +1,6 @@
 //! What is noted of one request, from its head to the last byte: counters and the access log line.
 
-use std::{rc::Rc, time::Instant};
+use std::{net::IpAddr, rc::Rc, time::Instant};
 
 use http::HeaderValue;
 
@@ -30,6 +30,8 @@ pub(crate) struct Record {
     start: Instant,
     pub(crate) id: RequestId,
     line: Vec<u8>,
+    /// The TCP peer speaks for another.
+    relayed: bool,
     target: Option<Rc<Target>>,
     instance: Option<Rc<Pool>>,
     status: u16,
@@ -49,6 +51,10 @@ pub(crate) struct RequestId([u8; 32]);
 
 /// What the log wants of the head.
 pub(crate) struct Asked<'a> {
+    /// The client that trusted forwarders name, if it is not who speaks to us.
+    pub(crate) client: Option<IpAddr>,
+    /// A trusted forwarder made the request.
+    pub(crate) forwarded: bool,
     pub(crate) generation: u64,
     pub(crate) listener: &'a str,
     pub(crate) method: &'a str,
@@ -88,6 +94,7 @@ impl Record {
             start,
             id: RequestId::new(worker.prefix, turn),
             line: Vec::new(),
+            relayed: conn.client.borrow().declared,
             target: None,
             instance: None,
             status: Failure::ClientGone.status(),
@@ -102,6 +109,7 @@ impl Record {
 
     /// Notes the head. The text is copied now, because the head moves on to the instance.
     pub(crate) fn asked(&mut self, asked: &Asked<'_>) {
+        self.relayed |= asked.forwarded;
         if !self.worker.log.borrow().enabled() {
             return;
         }
@@ -116,9 +124,22 @@ impl Record {
         line.extend_from_slice(b",\"listener\":");
         access::string(&mut line, asked.listener.as_bytes());
         line.extend_from_slice(b",\"client\":\"");
-        line.extend_from_slice(self.conn.client.as_bytes());
-        line.extend_from_slice(b"\",\"client_port\":");
-        access::number(&mut line, u64::from(self.conn.peer.port()));
+        let client = self.conn.client.borrow();
+        match asked.client {
+            Some(address) => line.extend_from_slice(address.to_string().as_bytes()),
+            None => line.extend_from_slice(client.text.as_bytes()),
+        }
+        line.push(b'"');
+        // Who forwards a request knows the client's address, but mostly not its port.
+        if asked.client.is_none() {
+            line.extend_from_slice(b",\"client_port\":");
+            access::number(&mut line, u64::from(client.address.port()));
+        }
+        // Whom the allowlist, bans and caps judged, where that is another.
+        if asked.client.is_some() || client.declared {
+            line.extend_from_slice(b",\"peer\":");
+            access::string(&mut line, self.conn.peer.ip().to_canonical().to_string().as_bytes());
+        }
         line.extend_from_slice(b",\"method\":");
         access::string(&mut line, asked.method.as_bytes());
         line.extend_from_slice(b",\"host\":");
@@ -172,7 +193,8 @@ impl Record {
         let limit = failure == Failure::BodyTooLarge;
         let unauthorized = failure == Failure::Unauthorized;
         let offence = unauthorized.then_some(Offence::Unauthorized).or(limit.then_some(Offence::Limit));
-        if let Some(offence) = offence {
+        // What a client does behind a balancer or a forwarder is not the fault of who forwards it.
+        if let Some(offence) = offence.filter(|_| !self.relayed) {
             self.worker.shared.config.reports.offence(self.conn.peer.ip(), offence);
         }
         if let Some(target) = &self.target {
