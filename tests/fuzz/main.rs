@@ -23,14 +23,13 @@ mod policy;
 mod property {
     pub(crate) mod generate;
     pub(crate) mod oracle;
-    pub(crate) mod random;
 }
 
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use gateway_common::{
@@ -40,8 +39,9 @@ use gateway_common::{
     reason::Reason,
 };
 use gateway_user::snapshot::filter::{FilterPlan, FilterTables};
+use harness::random::{self, Random};
 use policy::WAN;
-use property::{generate, oracle, random::Random};
+use property::{generate, oracle};
 
 const PACKETS: u64 = 20_000_000;
 /// Frames per policy, and variants of each.
@@ -90,9 +90,7 @@ fn vary(random: &mut Random, frame: &mut [u8]) {
 fn twenty_million_packets_get_the_oracles_verdict() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let packets = number("GATEWAY_FUZZ_PACKETS").unwrap_or(PACKETS);
-    let seed = number("GATEWAY_SEED").unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64
-    });
+    let seed = random::seed();
     println!("GATEWAY_SEED={seed}");
     let (policies, begun) = (packets.div_ceil(FRAMES * VARIANTS), Instant::now());
     let next = AtomicU64::new(0);

@@ -24,6 +24,7 @@ pub mod netns;
 pub mod private;
 pub mod process;
 pub mod proof;
+pub mod random;
 pub mod scratch;
 pub mod topology;
 pub mod upstream;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use gateway_user::snapshot::filter::{
     Echo, FilterEntry, FilterListener, FilterPlan, LargeList, ListenAddress, ListenerOptions, check,
 };
+use harness::random::Random;
 use ipnet::IpNet;
 
-use super::random::Random;
 use crate::{
     packet::{Extension, Frame, Upper, protocol},
     policy,

@@ -3,9 +3,6 @@
 
 mod generate;
 mod oracle;
-mod random;
-
-use std::{env, time::SystemTime};
 
 use gateway_common::{
     decide::{Verdict, decide},
@@ -15,11 +12,12 @@ use gateway_common::{
 };
 use gateway_user::snapshot::filter::FilterTables;
 
+use harness::random::{self, Random};
+
 use crate::{
     policy::{self, WAN},
     rig::{ENTRY_POINTS, Rig},
 };
-use random::Random;
 
 const POLICIES: u64 = 300;
 const PACKETS: usize = 120;
@@ -31,10 +29,7 @@ fn on_host(tables: &FilterTables, frame: &[u8]) -> Verdict {
 
 #[test]
 fn kernel_host_and_oracle_agree() {
-    let seed = env::var("GATEWAY_SEED").map_or_else(
-        |_| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64,
-        |text| text.parse().expect("GATEWAY_SEED is a number"),
-    );
+    let seed = random::seed();
     println!("GATEWAY_SEED={seed}");
     let mut random = Random::new(seed);
     let mut rig = Rig::load(WAN);
