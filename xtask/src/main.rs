@@ -9,6 +9,7 @@ mod build;
 mod demo;
 mod ebpf;
 mod elf;
+mod endure;
 mod fingerprint;
 mod lint;
 mod python;
@@ -44,6 +45,9 @@ enum Command {
     DemoInstance(demo::InstanceArguments),
     /// Run every suite, the privileged ones too (needs root); a name picks tests
     Test(test::Arguments),
+    /// What must hold for hours, at its whole size and with its times asserted, on the release build (needs root); a name
+    /// picks tests. Nothing else should run meanwhile
+    Endure(endure::Arguments),
     /// Measure against other programs in one run (needs root): filter, flood, survival, proxy
     Bench(bench::Arguments),
     /// Formatting, clippy, the repository's own rules, licences
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoInstance(arguments) => demo::instance(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Endure(arguments) => endure::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy(arguments) => tidy::run(&arguments),

@@ -11,7 +11,6 @@ mod listener;
 mod names;
 mod route;
 mod service;
-mod upstream;
 pub(super) mod vpc;
 
 use std::sync::Arc;

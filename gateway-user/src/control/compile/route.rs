@@ -2,7 +2,7 @@
 
 use crate::{
     resource,
-    snapshot::http::{Backend, Mirror, Route},
+    snapshot::http::{Backend, Route},
 };
 
 pub(super) fn compile(route: &resource::Route) -> Route {
@@ -19,10 +19,7 @@ pub(super) fn compile(route: &resource::Route) -> Route {
             .iter()
             .map(|target| Backend { service: target.service.clone(), weight: target.weight })
             .collect(),
-        mirror: route
-            .mirror
-            .as_ref()
-            .map(|mirror| Mirror { service: mirror.service.clone(), percent: mirror.percent }),
-        retry_unsafe: route.retry_unsafe,
+        mirror: None,
+        retry_unsafe: false,
     }
 }

@@ -1,0 +1,34 @@
+//! The suite `endurance` at its whole size: as long and as much as its promises say, on the release build, with the times
+//! asserted that only hold on a quiet machine. Every change runs its short form with the other suites.
+
+use anyhow::bail;
+
+use crate::run;
+use crate::setup::{self, Purpose};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only tests whose name contains this
+    filter: Option<String>,
+    /// Repeat the run whose seed this is
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !run::is_root() {
+        bail!("cargo xtask endure makes network namespaces, so it needs root");
+    }
+    setup::ensure(Purpose::Test)?;
+    crate::build::run()?;
+    run::step("endurance");
+    let mut nextest = run::cargo();
+    nextest.args(["nextest", "run", "--package", "gateway-tests", "--test", "endurance", "--no-capture"]);
+    // The load must not be what is slow.
+    nextest.args(["--cargo-profile", "measure", "--profile", "endure"]).args(&arguments.filter);
+    nextest.env("GATEWAY_ENDURE", "full").env("GATEWAY_BIN", run::target_dir().join("release/gateway"));
+    if let Some(seed) = arguments.seed {
+        nextest.env("GATEWAY_SEED", seed.to_string());
+    }
+    run::check(&mut nextest)
+}
