@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
@@ -224,6 +224,9 @@ fn judge(
     let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
     let mut told = Told::Nothing;
     let (name, outcome) = match view.listeners.get(index) {
+        Some(listener) if is_crowded(&parts.headers, worker.shared.config.limits.head_fields) => {
+            (listener.listener.name.as_str(), Outcome::Refuse(Failure::HeadTooLarge, None))
+        }
         Some(listener) => {
             let speaker = conn.client.borrow().address.ip();
             told = forwarded::read(head.fields, speaker, &listener.listener.forwarders);
@@ -284,6 +287,12 @@ fn judge(
             ))
         }
     }
+}
+
+/// Whether there are more fields than `most`. The pieces into which HTTP/2 clients cut their cookies are one field, which
+/// the parser's bound on bytes keeps small (RFC 9113 §8.2.3).
+fn is_crowded(fields: &HeaderMap, most: usize) -> bool {
+    fields.len() > most && fields.len() - fields.get_all(header::COOKIE).iter().count() > most
 }
 
 /// A new connection; while nothing is sent, other instances are tried.
