@@ -11,6 +11,7 @@
 //! - `upstream_tls`: TLS towards instances, names with several addresses
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
+//! - `deadlines`: peers that are slow, stuck or silent
 //! - `overload`: no memory, no places
 //! - `records`: access log, counters, metrics
 #![expect(
@@ -23,6 +24,7 @@ mod balance;
 mod behind;
 mod bodies;
 mod changes;
+mod deadlines;
 mod forwarding;
 mod overload;
 mod protocols;

@@ -33,13 +33,14 @@ use crate::{
         failure::Failure,
         forwarded::{self, Told},
         listener::live::Conn,
+        rate::Floor,
         stage::Outcome,
         upstream::{self, Lease, Pool, Sender},
         worker::{
             Worker,
             record::{Asked, Record},
             target::Target,
-            timer::{Deadline, Late},
+            timer::{Deadline, Late, Timers},
         },
     },
     snapshot::http::Protocol,
@@ -117,9 +118,12 @@ pub(crate) async fn run(
     } else {
         let progress = Rc::new(Progress::default());
         record.progress = Some(Rc::clone(&progress));
-        let idle = worker.shared.config.limits.body_idle;
-        let bounds = Bounds { limit: service.body_limit, idle, deadline: worker.timers.deadline(idle) };
-        Upload::new(body, bounds, progress)
+        // Messages of a gRPC stream come when there is something to say.
+        progress.dialogue.set(service.protocol == Protocol::Grpc);
+        let limits = &worker.shared.config.limits;
+        let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
+        let bounds = Bounds { limit: service.body_limit, floor, idle: service.timeouts.idle };
+        Upload::new(body, bounds, progress, &worker.timers)
     };
     // Only a connection that was used before can have been closed by the instance in the same moment.
     let mut replay = (lease.reused && empty && parts.method.is_idempotent())
@@ -172,6 +176,9 @@ pub(crate) async fn run(
         worker.recycle(replay.into_buffer());
     }
     record.answered(head.status.as_u16());
+    if let Some(progress) = &record.progress {
+        progress.dialogue.set(true);
+    }
     head.version = Version::HTTP_11;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
@@ -333,7 +340,7 @@ async fn answer<F: Future>(
     record: &Record,
     first_byte: Duration,
 ) -> Result<F::Output, Late> {
-    let mut sent = record.body_sent();
+    let (mut sent, mut passed) = (record.body_sent(), record.bytes_in());
     deadline.arm(first_byte);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = sending.as_mut().poll(context) {
@@ -341,9 +348,13 @@ async fn answer<F: Future>(
         }
         match deadline.poll(context) {
             Poll::Ready(Late) if sent => Poll::Ready(Err(Late)),
+            // An instance that stopped to take the body.
+            Poll::Ready(Late) if passed == record.bytes_in() && !record.awaits_client() => {
+                Poll::Ready(Err(Late))
+            }
             Poll::Ready(Late) => {
                 // The body was still on its way when the deadline was set.
-                sent = record.body_sent();
+                (sent, passed) = (record.body_sent(), record.bytes_in());
                 deadline.arm(first_byte);
                 deadline.poll(context).map(Err)
             }

@@ -58,7 +58,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         return;
     }
     conn.http2.set(true);
-    conn.enter(Phase::Idle, worker.timers.tick().saturating_add(Timers::ticks(limits.keep_alive)));
+    // As long as for a head: the client's preface is the first thing that it has to say.
+    conn.enter(Phase::Head, worker.timers.tick().saturating_add(Timers::ticks(limits.header)));
     let (watched, guard) = Watched::new(stream, PREFACE.len() as u32, &worker.timers);
     let handler = service_fn({
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));

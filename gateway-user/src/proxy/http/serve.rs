@@ -44,7 +44,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
     let _seat = worker.live.open(&conn, worker.id);
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
-    let socket = Socket::new(stream, &conn, &worker.timers, limits.header);
+    let socket = Socket::new(stream, &conn, &worker.timers, limits);
     let served = async {
         if proxy_protocol::accept(&worker, &conn, socket.tcp()).await {
             serve(&worker, socket, &conn).await;
