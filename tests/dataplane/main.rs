@@ -5,13 +5,14 @@
 //! - `bodies`: limits, streaming both ways, abandoned requests
 //! - `forwarding`: what an instance sees of a request, and a client of an answer
 //! - `behind`: PROXY protocol, trusted forwarders
-//! - `balance`: weights, round robin, connection reuse, dead instances
+//! - `balance`: weights, turns, hashes, connection reuse, dead instances
+//! - `faults`: instances that are dead, stall or break, and what is tried again
+//! - `queue`: bounds on requests in flight, and who waits
 //! - `tls`: certificate choice, change, 421
 //! - `throttle`: rates over all workers
 //! - `upstream_tls`: TLS towards instances, names with several addresses
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
-//! - `deadlines`: peers that are slow, stuck or silent
 //! - `overload`: no memory, no places
 //! - `records`: access log, counters, metrics
 #![expect(
@@ -24,10 +25,11 @@ mod balance;
 mod behind;
 mod bodies;
 mod changes;
-mod deadlines;
+mod faults;
 mod forwarding;
 mod overload;
 mod protocols;
+mod queue;
 mod records;
 mod refusals;
 mod support;

@@ -89,7 +89,25 @@ fn tables(reply: &Value, before: Option<(&Value, u64)>) -> String {
         text.push('\n');
         text.push_str(&section(key, rows(reply, key), named, before).unwrap_or_else(|| format!("{none}\n")));
     }
+    // Levels and totals of each instance, the same with and without an earlier answer: who is out is what matters.
+    if let Some(table) = section("instances", &instances(reply), &["service", "instance", "status"], None) {
+        text.push('\n');
+        text.push_str(&table);
+    }
     text
+}
+
+/// Every service's instances, as rows of one table.
+fn instances(reply: &Value) -> Vec<Value> {
+    let mut all = Vec::new();
+    for service in rows(reply, "services") {
+        for row in rows(service, "instances") {
+            let Value::Object(mut row) = row.clone() else { continue };
+            row.insert("service".to_owned(), field(service, "name").into());
+            all.push(Value::Object(row));
+        }
+    }
+    all
 }
 
 /// One table: the columns that name a row, then its figures.
@@ -175,5 +193,10 @@ mod tests {
         assert!(rates.contains("LISTENER  VERDICT  REASON   BYTES/S  PACKETS/S\n"), "{rates}");
         assert!(rates.contains("a         pass     allowed  0        10\n"), "{rates}");
         assert!(rates.contains("SERVICE  P50_US  REQUESTS/S\ns        9       2\n"), "{rates}");
+        new["services"][0]["instances"] =
+            json!([{"instance": "10.0.0.1:80", "status": "ejected", "active": 2}]);
+        let rates = tables(&new, Some((&old, 2)));
+        let table = "SERVICE  INSTANCE     STATUS   ACTIVE\ns        10.0.0.1:80  ejected  2\n";
+        assert!(rates.contains(table), "{rates}");
     }
 }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod address;
 pub mod dns;
 pub mod filter;
+pub mod instances;
 pub mod liveness;
 pub mod load;
 pub mod log;

@@ -6,6 +6,7 @@
 use std::{
     array,
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,7 +15,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::load::{Load, LoadReport};
+use super::{
+    instances::{InstanceSource, InstanceTraffic},
+    load::{Load, LoadReport},
+};
 use crate::{
     base::{Generation, Name},
     snapshot::Channel,
@@ -44,10 +48,6 @@ pub enum Refused {
     /// The gateway's memory is used up.
     Memory,
 }
-
-/// What an HTTP/2 client floods the gateway with: requests that it cancels, frames that carry nothing, frames beyond
-/// the bounds of the protocol's library.
-pub const FLOODS: [&str; 3] = ["resets", "overhead", "frames"];
 
 /// Stable names of [`Refused`].
 pub const REFUSALS: [&str; 8] =
@@ -98,6 +98,18 @@ pub struct ServiceCells {
     pub unauthorized: Cell,
     /// Refused with 429.
     pub throttled: Cell,
+    /// Waited for a free place at an instance.
+    pub queued: Cell,
+    /// Refused with 450: the queue was full, or the wait too long.
+    pub queue_full: Cell,
+    /// Retries that the budget did not allow.
+    pub retries_refused: Cell,
+    /// Copies sent to the mirror of a route.
+    pub mirrored: Cell,
+    /// Copies that were not answered.
+    pub mirror_failed: Cell,
+    /// Copies that were not made: too many at once, or the body too large.
+    pub mirror_dropped: Cell,
 }
 
 /// One worker's counters of one listener.
@@ -115,8 +127,6 @@ pub struct ListenerCells {
     pub cut: Cell,
     pub handshakes: Cell,
     pub handshake_failures: Cell,
-    /// HTTP/2 connections closed because their client floods us, by [`FLOODS`].
-    pub floods: [Cell; FLOODS.len()],
     /// Answers that no service gave: unknown host, no route, malformed requests, by class.
     pub classes: [Cell; CLASSES.len()],
 }
@@ -141,11 +151,12 @@ pub fn bucket(micros: u64) -> usize {
 }
 
 /// A service's counters, one set of cells per worker.
-#[derive(Debug)]
 pub struct ServiceCounters {
     pub gateway: Name,
     pub name: Name,
     cells: Box<[ServiceCells]>,
+    /// Who knows the instances; set by the control thread, asked by whoever reports.
+    instances: Mutex<Option<Arc<dyn InstanceSource>>>,
 }
 
 /// A listener's counters, one set of cells per worker.
@@ -194,6 +205,11 @@ pub struct ServiceTraffic {
     pub connects: u64,
     pub unauthorized: u64,
     pub throttled: u64,
+    /// Retries that the budget did not allow.
+    pub retries_refused: u64,
+    pub queue: QueueTraffic,
+    pub mirror: MirrorTraffic,
+    pub instances: Vec<InstanceTraffic>,
     /// Mean duration to the last byte in µs.
     pub mean_us: u64,
     /// Upper bound of the histogram bucket that holds the quantile, in µs.
@@ -203,6 +219,25 @@ pub struct ServiceTraffic {
     pub micros: u64,
     #[serde(skip)]
     pub latency: [u64; BUCKETS],
+}
+
+/// Requests that wait, or waited, for a free place at an instance.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct QueueTraffic {
+    /// Now.
+    pub waiting: u64,
+    pub waited: u64,
+    /// The queue was full, or the wait too long.
+    pub refused: u64,
+}
+
+/// Copies that a route made of requests for another service, counted at that service.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct MirrorTraffic {
+    pub sent: u64,
+    pub failed: u64,
+    /// Too many at once, or the body too large.
+    pub dropped: u64,
 }
 
 /// A listener's figures, merged.
@@ -219,8 +254,6 @@ pub struct ListenerTraffic {
     pub cut: u64,
     pub handshakes: u64,
     pub handshake_failures: u64,
-    /// HTTP/2 connections closed because their client floods the gateway, by what with.
-    pub floods: BTreeMap<&'static str, u64>,
     /// Connections closed at accept, by reason (tier (c)).
     pub refused: BTreeMap<&'static str, u64>,
     /// Answers that no service gave.
@@ -242,6 +275,12 @@ pub struct Report {
 // === impl ServiceCounters ===
 
 impl ServiceCounters {
+    /// Says who knows the instances now.
+    pub fn watch(&self, source: Arc<dyn InstanceSource>) {
+        // One word is set or read at a time: a panic leaves nothing half-done.
+        *self.instances.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
     /// The cells of one worker.
     #[must_use]
     pub fn worker(&self, worker: usize) -> &ServiceCells {
@@ -264,6 +303,7 @@ impl ServiceCounters {
         let requests: u64 = classes.iter().sum();
         let micros = sum(|cells| &cells.micros);
         let [_, succeeded, ..] = classes;
+        let source = self.instances.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ServiceTraffic {
             gateway: self.gateway.to_string(),
             name: self.name.to_string(),
@@ -277,6 +317,18 @@ impl ServiceCounters {
             connects: sum(|cells| &cells.connects),
             unauthorized: sum(|cells| &cells.unauthorized),
             throttled: sum(|cells| &cells.throttled),
+            retries_refused: sum(|cells| &cells.retries_refused),
+            queue: QueueTraffic {
+                waiting: source.as_ref().map_or(0, |source| source.waiting()),
+                waited: sum(|cells| &cells.queued),
+                refused: sum(|cells| &cells.queue_full),
+            },
+            mirror: MirrorTraffic {
+                sent: sum(|cells| &cells.mirrored),
+                failed: sum(|cells| &cells.mirror_failed),
+                dropped: sum(|cells| &cells.mirror_dropped),
+            },
+            instances: source.map(|source| source.instances()).unwrap_or_default(),
             mean_us: micros.checked_div(requests).unwrap_or(0),
             p50_us: quantile(&latency, 0.50),
             p99_us: quantile(&latency, 0.99),
@@ -315,11 +367,6 @@ impl ListenerCounters {
             cut: sum(|cells| &cells.cut),
             handshakes: sum(|cells| &cells.handshakes),
             handshake_failures: sum(|cells| &cells.handshake_failures),
-            floods: FLOODS
-                .into_iter()
-                .enumerate()
-                .map(|(index, name)| (name, each(&|cells| cells.floods.get(index).map(Cell::get))))
-                .collect(),
             refused: REFUSALS
                 .into_iter()
                 .enumerate()
@@ -331,6 +378,16 @@ impl ListenerCounters {
                 .map(|(index, name)| (name, each(&|cells| cells.classes.get(index).map(Cell::get))))
                 .collect(),
         }
+    }
+}
+
+impl fmt::Debug for ServiceCounters {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ServiceCounters")
+            .field("gateway", &self.gateway)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -346,8 +403,14 @@ impl Traffic {
     /// The counters of a service, made at the first call.
     pub fn service(&self, gateway: &Name, name: &Name) -> Arc<ServiceCounters> {
         let cells = || (0..self.workers).map(|_| ServiceCells::default()).collect();
-        let make =
-            || Arc::new(ServiceCounters { gateway: gateway.clone(), name: name.clone(), cells: cells() });
+        let make = || {
+            Arc::new(ServiceCounters {
+                gateway: gateway.clone(),
+                name: name.clone(),
+                cells: cells(),
+                instances: Mutex::default(),
+            })
+        };
         Arc::clone(self.lock().services.entry((gateway.clone(), name.clone())).or_insert_with(make))
     }
 

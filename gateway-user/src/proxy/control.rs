@@ -24,8 +24,8 @@ use super::{
     },
     memory,
     tls::{Tls, TlsView},
-    upstream::Clients,
-    view::{Sockets, View},
+    upstream::{Clients, Fleet},
+    view::{ServiceView, Sockets, View},
     worker::{self, Command, Seed, Shared},
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
         seen::{self, Seen},
         traffic::{Report, Traffic},
     },
-    snapshot::{Exposure, Snapshot, Subscriber, filter::FilterTables},
+    snapshot::{Exposure, Snapshot, Subscriber, filter::FilterTables, http::Service},
 };
 
 /// A worker takes a new view within a turn of its loop; one that does not within this time is stuck.
@@ -415,7 +415,7 @@ impl Proxy {
             |listener| {
                 listener.https.and_then(|_| shown.get(&(&listener.gateway, &listener.exposure)).cloned())
             },
-            |service| self.clients.of(service),
+            |service, old| self.service(service, old),
         );
         self.view = Arc::new(view);
         self.publish();
@@ -428,6 +428,22 @@ impl Proxy {
             |gateway, name| snapshot.listeners.iter().any(|l| l.gateway == *gateway && l.name == *name),
         );
         Ok(())
+    }
+
+    /// The view of a service; what outlives edits is taken over from the old one.
+    fn service(&self, service: &Arc<Service>, old: Option<&ServiceView>) -> ServiceView {
+        let shared = &self.shared;
+        let fleet = old.map(|old| &*old.fleet);
+        let fleet = Arc::new(Fleet::new(service, fleet, self.workers.len(), shared.base));
+        let counters = shared.traffic.service(&service.gateway, &service.name);
+        counters.watch(Arc::<Fleet>::clone(&fleet));
+        ServiceView {
+            service: Arc::clone(service),
+            counters,
+            throttle: old.map(|old| Arc::clone(&old.throttle)).unwrap_or_default(),
+            tls: self.clients.of(service),
+            fleet,
+        }
     }
 
     /// Makes those of `held` silent that `next` closes or has no use for; with `answer` lets the others answer again.

@@ -14,7 +14,6 @@ mod http;
 mod listener;
 mod memory;
 mod proxy_protocol;
-mod rate;
 mod route;
 mod sites;
 pub mod stage;

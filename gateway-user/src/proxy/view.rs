@@ -2,7 +2,13 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use super::{listener::SocketId, sites::Sites, throttle::Gcra, tls::TlsView, upstream::ClientTls};
+use super::{
+    listener::SocketId,
+    sites::Sites,
+    throttle::Gcra,
+    tls::TlsView,
+    upstream::{ClientTls, Fleet},
+};
 use crate::{
     base::{Generation, Name},
     observe::traffic::{ListenerCounters, ServiceCounters, Traffic},
@@ -45,6 +51,7 @@ pub(crate) struct ServiceView {
     pub(crate) throttle: Arc<Gcra>,
     /// TLS towards the instances; `None`: plain TCP.
     pub(crate) tls: Option<Arc<ClientTls>>,
+    pub(crate) fleet: Arc<Fleet>,
 }
 
 /// The gateway's sockets, as a view has them.
@@ -71,8 +78,8 @@ impl View {
         }
     }
 
-    /// Builds the view of `snapshot`. `tls` gives a listener's certificates, `client` what a service's instances are
-    /// reached with.
+    /// Builds the view of `snapshot`. `tls` gives a listener's certificates, `service` makes the view of a service
+    /// that is new or edited, of the one before.
     pub(crate) fn build(
         snapshot: &Arc<Snapshot>,
         tables: Arc<FilterTables>,
@@ -80,7 +87,7 @@ impl View {
         traffic: &Traffic,
         sockets: Sockets,
         tls: impl Fn(&Listener) -> Option<Arc<TlsView>>,
-        client: impl Fn(&Service) -> Option<Arc<ClientTls>>,
+        service: impl Fn(&Arc<Service>, Option<&ServiceView>) -> ServiceView,
     ) -> Self {
         let kept: HashMap<(&Name, &Name), &Arc<ServiceView>> = previous
             .services
@@ -90,14 +97,9 @@ impl View {
         let services: Vec<Arc<ServiceView>> = snapshot
             .services
             .iter()
-            .map(|service| match kept.get(&(&service.gateway, &service.name)) {
-                Some(old) if old.service == *service => Arc::clone(old),
-                old => Arc::new(ServiceView {
-                    service: Arc::clone(service),
-                    counters: traffic.service(&service.gateway, &service.name),
-                    throttle: old.map(|old| Arc::clone(&old.throttle)).unwrap_or_default(),
-                    tls: client(service),
-                }),
+            .map(|next| match kept.get(&(&next.gateway, &next.name)) {
+                Some(old) if old.service == *next => Arc::clone(old),
+                old => Arc::new(service(next, old.map(|old| &***old))),
             })
             .collect();
         // Shared by listeners of one gateway and exposure, and taken over while nothing that is matched changes.

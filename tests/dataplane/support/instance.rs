@@ -36,7 +36,7 @@ use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
 /// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart, `/hang`
-/// never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer,
+/// never answers, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer,
 /// `/trailers` ends in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
@@ -54,6 +54,9 @@ pub(crate) struct Seen {
     pub(crate) abandoned: AtomicUsize,
     /// Body bytes received.
     pub(crate) bytes: AtomicUsize,
+    /// Answers that are being made now, and the most at once.
+    pub(crate) running: AtomicUsize,
+    pub(crate) most: AtomicUsize,
 }
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
@@ -172,6 +175,23 @@ impl Drop for Watch {
     }
 }
 
+/// Counts an answer while it is made.
+struct Running(Arc<Seen>);
+
+impl Running {
+    fn new(seen: &Arc<Seen>) -> Self {
+        let now = seen.running.fetch_add(1, SeqCst) + 1;
+        seen.most.fetch_max(now, SeqCst);
+        Self(Arc::clone(seen))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
 async fn answer(
     mut request: Request<Incoming>,
     name: String,
@@ -180,6 +200,7 @@ async fn answer(
 ) -> Result<Answer, std::io::Error> {
     seen.requests.fetch_add(1, SeqCst);
     let mut watch = Watch(Arc::clone(&seen), false);
+    let _running = Running::new(&seen);
     let path = request.uri().path().to_owned();
     let argument = || path.rsplit('/').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let response = match path.as_str() {
@@ -226,10 +247,6 @@ async fn answer(
             }
             std::future::pending().await
         }
-        "/hang-up" => match request.into_body().collect().await {
-            Ok(body) => text(body.to_bytes().len().to_string()),
-            Err(_) => return Err(std::io::Error::other("the body broke off")),
-        },
         "/drop" => return Err(std::io::Error::other("dropped on purpose")),
         "/slow-start" => {
             tokio::time::sleep(Duration::from_millis(300)).await;

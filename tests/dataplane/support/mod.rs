@@ -1,6 +1,7 @@
 //! A proxy with a snapshot that a test edits, clients and instances.
 
 pub(crate) mod client;
+pub(crate) mod fault;
 pub(crate) mod instance;
 
 use std::{
@@ -25,6 +26,7 @@ use gateway_user::{
 use harness::ca::{Authority, Leaf};
 
 pub(crate) use client::{Client, Reply};
+pub(crate) use fault::{Fault, Faulty};
 pub(crate) use instance::Upstream;
 
 /// The token of every service that `service` makes.

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::names;
+use super::{instances, names};
 use crate::observe::traffic::{BUCKETS, ListenerTraffic, ServiceTraffic, Traffic};
 
 #[derive(Debug)]
@@ -26,9 +26,13 @@ impl Collector for TrafficCollector {
         service_counter(&mut encoder, names::BYTES_IN, services, |s| s.bytes_in)?;
         service_counter(&mut encoder, names::BYTES_OUT, services, |s| s.bytes_out)?;
         service_counter(&mut encoder, names::RETRIES, services, |s| s.retries)?;
+        service_counter(&mut encoder, names::RETRIES_REFUSED, services, |s| s.retries_refused)?;
+        service_counter(&mut encoder, names::QUEUE_WAITED, services, |s| s.queue.waited)?;
+        service_counter(&mut encoder, names::QUEUE_REFUSED, services, |s| s.queue.refused)?;
         service_counter(&mut encoder, names::CONNECTS, services, |s| s.connects)?;
         service_counter(&mut encoder, names::UNAUTHORIZED, services, |s| s.unauthorized)?;
         service_counter(&mut encoder, names::THROTTLED, services, |s| s.throttled)?;
+        instances::encode(&mut encoder, services)?;
         let (name, help) = names::ACTIVE;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for service in services {
@@ -64,19 +68,6 @@ impl Collector for TrafficCollector {
                     name,
                     channel,
                     ("reason", *reason),
-                ])?)?;
-            }
-        }
-        let (name, help) = names::FLOODS;
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for listener in listeners {
-            for (what, count) in &listener.floods {
-                let [gateway, name, channel] = listener_labels(listener);
-                ConstCounter::new(*count).encode(family.encode_family(&[
-                    gateway,
-                    name,
-                    channel,
-                    ("what", *what),
                 ])?)?;
             }
         }

@@ -4,6 +4,7 @@ pub mod admin;
 mod collect;
 pub mod dns;
 pub mod filter;
+mod instances;
 mod load;
 pub mod names;
 

@@ -17,6 +17,40 @@ pub const LATENCY: (&str, &str) =
     ("gateway_request_duration_seconds", "Time from request head to the last byte");
 /// Upstream retries.
 pub const RETRIES: (&str, &str) = ("gateway_upstream_retries", "Requests sent once more");
+/// Retries that were not made.
+pub const RETRIES_REFUSED: (&str, &str) =
+    ("gateway_upstream_retries_refused", "Retries that the service's budget did not allow");
+/// Waiting requests.
+pub const QUEUE_WAITING: (&str, &str) =
+    ("gateway_queue_waiting", "Requests that wait for a free place at an instance");
+/// Requests that had to wait.
+pub const QUEUE_WAITED: (&str, &str) =
+    ("gateway_queue_waited", "Requests that found every instance at its bound");
+/// 450s.
+pub const QUEUE_REFUSED: (&str, &str) =
+    ("gateway_queue_refused", "Requests refused because the queue was full or the wait too long");
+/// Copies of requests.
+pub const MIRRORED: (&str, &str) =
+    ("gateway_mirrored", "Copies of requests for a mirror, by result (sent, failed, dropped)");
+/// State of an instance.
+pub const INSTANCE_STATE: (&str, &str) =
+    ("gateway_instance_state", "1 for each instance, with its state (up, unhealthy, ejected, probation)");
+/// Requests in flight at an instance.
+pub const INSTANCE_ACTIVE: (&str, &str) = ("gateway_instance_active", "Requests in flight at the instance");
+/// Requests of an instance.
+pub const INSTANCE_REQUESTS: (&str, &str) =
+    ("gateway_instance_requests", "Attempts sent to the instance, or meant for it");
+/// Failures of an instance.
+pub const INSTANCE_FAILURES: (&str, &str) = (
+    "gateway_instance_failures",
+    "Failures that count against the instance: not reached, too slow, 502, 503, 504",
+);
+/// Ejections of an instance.
+pub const INSTANCE_EJECTIONS: (&str, &str) =
+    ("gateway_instance_ejections", "Times that failures in a row took the instance out");
+/// Failed checks of an instance.
+pub const INSTANCE_CHECKS_FAILED: (&str, &str) =
+    ("gateway_instance_checks_failed", "Active checks of the instance that failed");
 /// Upstream connections opened.
 pub const CONNECTS: (&str, &str) = ("gateway_upstream_connects", "Connections opened to instances");
 /// 401s.
@@ -47,11 +81,6 @@ pub const FILTER_BYTES: (&str, &str) =
     ("gateway_filter_bytes", "Bytes to listeners judged in the kernel, by listener, channel and reason");
 /// TLS handshakes.
 pub const HANDSHAKES: (&str, &str) = ("gateway_tls_handshakes", "TLS handshakes, by result");
-/// HTTP/2 floods.
-pub const FLOODS: (&str, &str) = (
-    "gateway_http2_floods",
-    "HTTP/2 connections closed because their client floods the gateway, by what with",
-);
 /// Answers of the gateway itself.
 pub const OWN_ANSWERS: (&str, &str) =
     ("gateway_own_answers", "Answers that no service gave, by status class");

@@ -1,7 +1,8 @@
 //! Bodies on their way: counted, bounded and timed as they pass, never gathered.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
     error, fmt,
     pin::Pin,
     rc::Rc,
@@ -14,12 +15,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::proxy::{
     failure::Failure,
-    rate::Floor,
     upstream::Lease,
-    worker::{
-        record::Record,
-        timer::{Deadline, Timers},
-    },
+    worker::{record::Record, timer::Deadline},
 };
 
 /// A body broke off for this reason.
@@ -43,15 +40,28 @@ pub(crate) struct Progress {
     pub(crate) fault: Cell<Option<Failure>>,
     /// The body is sent, or there is none.
     pub(crate) sent: Cell<bool>,
-    /// The instance answers already, or they talk to each other: the client may take its time with the rest.
-    pub(crate) dialogue: Cell<bool>,
-    /// The client is waited for.
-    pub(crate) waiting: Cell<bool>,
+    /// What passed, as long as it is little and may be needed once more.
+    pub(crate) kept: RefCell<Option<Kept>>,
+    /// What did not pass yet when an attempt broke off.
+    rest: RefCell<Option<(Incoming, Box<Transfer>)>>,
+}
+
+/// Bytes of a body that are kept in case the request must be sent once more: most are far smaller, and a larger one is
+/// streamed all the same, but not sent again.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// The beginning of a request body.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    blocks: VecDeque<Bytes>,
+    bytes: usize,
 }
 
 /// A request body on its way to an instance.
 pub(crate) struct Upload {
-    /// `None` for a request that is sent again: it never had a body.
+    /// What passed before, of a request that is sent once more.
+    again: Option<Box<Kept>>,
+    /// `None`: nothing, or nothing more.
     body: Option<Incoming>,
     /// `None`: nothing to count and nothing to wait for. Boxed, because most requests have no body and all are moved.
     transfer: Option<Box<Transfer>>,
@@ -61,20 +71,43 @@ struct Transfer {
     /// Bytes that may still pass.
     left: u64,
     progress: Rc<Progress>,
-    floor: Floor,
-    /// In a dialogue, for how long the client may be silent.
     idle: Duration,
-    timers: Rc<Timers>,
     deadline: Deadline,
-    /// The deadline is that of a silence in a dialogue, which may begin while the client is waited for.
-    idling: bool,
+    waiting: bool,
 }
 
 /// Limits of a request body.
 pub(crate) struct Bounds {
     pub(crate) limit: u64,
-    pub(crate) floor: Floor,
     pub(crate) idle: Duration,
+    pub(crate) deadline: Deadline,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Whether the body can be sent from its beginning once more.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kept.borrow().is_some() && (self.sent.get() || self.rest.borrow().is_some())
+    }
+
+    /// The answer has begun: nothing will be sent once more.
+    pub(crate) fn forget(&self) {
+        self.kept.take();
+    }
+
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let mut kept = self.kept.borrow_mut();
+        let Some(body) = &mut *kept else { return };
+        match frame.data_ref() {
+            Some(data) if body.bytes + data.len() <= KEPT_MAX => {
+                body.bytes += data.len();
+                body.blocks.push_back(data.clone());
+            }
+            // Too large, or trailers, which are not kept.
+            _ => *kept = None,
+        }
+    }
 }
 
 // === impl Upload ===
@@ -82,20 +115,28 @@ pub(crate) struct Bounds {
 impl Upload {
     /// A request without a body.
     pub(crate) fn empty(body: Incoming) -> Self {
-        Self { body: Some(body), transfer: None }
+        Self { again: None, body: Some(body), transfer: None }
     }
 
     /// No body at all.
     pub(crate) fn none() -> Self {
-        Self { body: None, transfer: None }
+        Self { again: None, body: None, transfer: None }
     }
 
-    pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>, timers: &Rc<Timers>) -> Self {
-        let Bounds { limit, floor, idle } = bounds;
-        let (timers, deadline) = (Rc::clone(timers), timers.deadline(idle));
+    /// A body that passed before, in part at least.
+    pub(crate) fn again(progress: &Progress) -> Self {
+        let again = progress.kept.borrow().clone().map(Box::new);
+        match progress.rest.take() {
+            Some((body, transfer)) => Self { again, body: Some(body), transfer: Some(transfer) },
+            None => Self { again, body: None, transfer: None },
+        }
+    }
+
+    pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>) -> Self {
+        let Bounds { limit, idle, deadline } = bounds;
         deadline.disarm();
-        let transfer = Transfer { left: limit, progress, floor, idle, timers, deadline, idling: false };
-        Self { body: Some(body), transfer: Some(Box::new(transfer)) }
+        let transfer = Transfer { left: limit, progress, idle, deadline, waiting: false };
+        Self { again: None, body: Some(body), transfer: Some(Box::new(transfer)) }
     }
 }
 
@@ -108,6 +149,9 @@ impl Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(block) = this.again.as_mut().and_then(|kept| kept.blocks.pop_front()) {
+            return Poll::Ready(Some(Ok(Frame::data(block))));
+        }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(context);
         let Some(transfer) = &mut this.transfer else {
@@ -115,7 +159,10 @@ impl Body for Upload {
         };
         match polled {
             Poll::Pending => {
-                transfer.wait();
+                if !transfer.waiting {
+                    transfer.waiting = true;
+                    transfer.deadline.arm(transfer.idle);
+                }
                 transfer.deadline.poll(context).map(|_| Some(Err(transfer.fail(Failure::ClientTimeout))))
             }
             Poll::Ready(None) => {
@@ -124,13 +171,15 @@ impl Body for Upload {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
             Poll::Ready(Some(Ok(frame))) => {
+                transfer.waiting = false;
+                transfer.deadline.disarm();
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                transfer.arrived(length);
                 match transfer.left.checked_sub(length) {
                     Some(left) => {
                         transfer.left = left;
                         let passed = &transfer.progress.passed;
                         passed.set(passed.get() + length);
+                        transfer.progress.keep(&frame);
                         if body.is_end_stream() {
                             transfer.progress.sent.set(true);
                         }
@@ -143,35 +192,33 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.again.as_ref().is_none_or(|kept| kept.blocks.is_empty())
+            && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        let mut hint = self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+        if let (Some(exact), Some(kept)) = (hint.exact(), &self.again) {
+            hint.set_exact(exact + kept.blocks.iter().map(|block| block.len() as u64).sum::<u64>());
+        }
+        hint
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // An attempt that broke off may be followed by another, which needs the rest.
+        if let (Some(body), Some(transfer)) = (self.body.take(), self.transfer.take()) {
+            let progress = Rc::clone(&transfer.progress);
+            let wanted = progress.kept.borrow().is_some() && progress.fault.get().is_none();
+            if wanted && !progress.sent.get() {
+                *progress.rest.borrow_mut() = Some((body, transfer));
+            }
+        }
     }
 }
 
 impl Transfer {
-    /// The client is waited for.
-    fn wait(&mut self) {
-        if self.progress.dialogue.get() {
-            if !std::mem::replace(&mut self.idling, true) {
-                self.deadline.arm(self.idle);
-            }
-        } else {
-            self.floor.wait(self.timers.tick());
-            self.deadline.set(self.floor.due().unwrap_or_default());
-        }
-        self.progress.waiting.set(true);
-    }
-
-    fn arrived(&mut self, bytes: u64) {
-        self.floor.note(bytes, self.timers.tick());
-        self.progress.waiting.set(false);
-        self.idling = false;
-        self.deadline.disarm();
-    }
-
     fn fail(&self, failure: Failure) -> BodyError {
         if self.progress.fault.get().is_none() {
             self.progress.fault.set(Some(failure));
@@ -189,22 +236,13 @@ pub(crate) enum Answer {
     Relay(Relay),
 }
 
-/// How fast the client takes one HTTP/2 stream.
-struct StreamOutflow {
-    floor: Floor,
-    /// Bytes that were handed out last.
-    handed: u64,
-    /// Where the connection looks for the tick at which that was too long ago.
-    due: Rc<Cell<u32>>,
-}
-
 /// A response body on its way to the client.
 pub(crate) struct Relay {
     body: Incoming,
     record: Record,
     lease: Option<Lease>,
-    /// On an HTTP/2 connection: how the client takes the stream.
-    outflow: Option<StreamOutflow>,
+    /// On an HTTP/2 connection: since when the client takes nothing.
+    stalled: Option<Rc<Cell<u32>>>,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
@@ -221,14 +259,12 @@ impl Relay {
         idle: Duration,
     ) -> Self {
         deadline.disarm();
-        let outflow = record.conn().http2.get().then(|| {
-            let limits = &record.worker().shared.config.limits;
-            let floor = Floor::new(limits.answer_rate, Timers::ticks(limits.write_stall));
-            let due = Rc::new(Cell::new(0));
-            record.conn().streams.borrow_mut().push(Rc::clone(&due));
-            StreamOutflow { floor, handed: 0, due }
+        let stalled = record.conn().http2.get().then(|| {
+            let since = Rc::new(Cell::new(0));
+            record.conn().streams.borrow_mut().push(Rc::clone(&since));
+            since
         });
-        Self { body, record, lease: Some(lease), outflow, deadline, idle, waiting: false }
+        Self { body, record, lease: Some(lease), stalled, deadline, idle, waiting: false }
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -257,8 +293,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(outflow) = &self.outflow {
-            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, &outflow.due));
+        if let Some(mine) = &self.stalled {
+            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, mine));
         }
         // With a declared length the server does not ask for the end: it knows.
         if self.body.is_end_stream() {
@@ -280,15 +316,10 @@ impl Body for Answer {
             Self::Relay(relay) => relay,
         };
         let polled = Pin::new(&mut relay.body).poll_frame(context);
-        if let Some(outflow) = &mut relay.outflow {
-            let tick = relay.record.worker().timers.tick();
+        if let Some(since) = &relay.stalled {
             // What was handed out is the client's to take until the next is asked for.
-            outflow.floor.note(std::mem::take(&mut outflow.handed), tick);
-            if let Poll::Ready(Some(Ok(frame))) = &polled {
-                outflow.handed = frame.data_ref().map_or(0, |data| data.len() as u64);
-                outflow.floor.wait(tick);
-            }
-            outflow.due.set(outflow.floor.due().unwrap_or_default());
+            let tick = if polled.is_ready() { relay.record.worker().timers.tick() } else { 0 };
+            since.set(tick);
         }
         match polled {
             Poll::Pending => {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderValue, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
@@ -18,7 +18,7 @@ use hyper::body::{Body, Incoming};
 use ipnet::IpNet;
 
 use super::{
-    body::{Answer, Bounds, Progress, Relay, Upload},
+    body::{Answer, Bounds, Kept, Progress, Relay, Upload},
     fields::{self, Forwarding},
     head::{Head, Host},
     pipeline::{self, Arrival, Decision},
@@ -33,21 +33,20 @@ use crate::{
         failure::Failure,
         forwarded::{self, Told},
         listener::live::Conn,
-        rate::Floor,
         stage::Outcome,
-        upstream::{self, Lease, Pool, Sender},
+        upstream::{
+            self, Lease, Missed, Pick, Sender, Tried,
+            again::{Again, Attempt},
+        },
         worker::{
             Worker,
             record::{Asked, Record},
             target::Target,
-            timer::{Deadline, Late, Timers},
+            timer::{Deadline, Late},
         },
     },
     snapshot::http::Protocol,
 };
-
-/// Instances tried for one request while nothing was sent.
-const ATTEMPTS: usize = 3;
 
 /// Where a judged request goes.
 struct Forward {
@@ -57,6 +56,10 @@ struct Forward {
     declared: Option<u64>,
     /// The listener's, if one of them made the request.
     forwarders: Option<Arc<[IpNet]>>,
+    /// What a consistent hash keeps the request with.
+    key: u64,
+    /// The route lets every method be sent again.
+    retry_unsafe: bool,
 }
 
 /// Answers one request.
@@ -94,12 +97,21 @@ pub(crate) async fn run(
         conn.unread.set(conn.unread.get() || !empty);
         return Ok(refuse(record, &forward, failure));
     }
-    let taken = match target.choose(worker.timers.tick()) {
-        None => Err(Failure::NoInstance),
-        Some(pool) => match pool.take() {
-            Some(lease) => Ok(lease),
-            // Boxed: it is rare, and the state of a connect is larger than all the rest.
-            None => Box::pin(connect(&worker, &target, Rc::clone(pool))).await,
+    let mut tried = Tried::default();
+    let picked = match target.pick(&worker, forward.key, &tried) {
+        Ok(pick) => Ok(pick),
+        Err(Missed::Nobody) => Err(Failure::NoInstance),
+        // Boxed, as is a connect: both are rare, and their state is larger than all the rest.
+        Err(Missed::Full) => Box::pin(target.wait(&worker, forward.key)).await,
+    };
+    let taken = match picked {
+        Err(failure) => Err(failure),
+        Ok(pick) => match pick.pool().take() {
+            Some(lease) => {
+                record.instance(pick);
+                Ok(lease)
+            }
+            None => Box::pin(connect(&worker, &forward, &mut record, pick, &mut tried)).await,
         },
     };
     let prepared =
@@ -111,27 +123,27 @@ pub(crate) async fn run(
             return Ok(refuse(record, &forward, failure));
         }
     };
-    record.instance(lease.pool());
 
+    let retry = &service.upstream.retry;
+    let others = retry.attempts > 1 && target.view.fleet.members.len() > 1;
+    let repeatable = parts.method.is_idempotent() || forward.retry_unsafe;
+    let keep = repeatable && (others || lease.reused);
     let upload = if empty {
         Upload::empty(body)
     } else {
         let progress = Rc::new(Progress::default());
         record.progress = Some(Rc::clone(&progress));
-        // Messages of a gRPC stream come when there is something to say.
-        progress.dialogue.set(service.protocol == Protocol::Grpc);
-        let limits = &worker.shared.config.limits;
-        let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
-        let bounds = Bounds { limit: service.body_limit, floor, idle: service.timeouts.idle };
-        Upload::new(body, bounds, progress, &worker.timers)
+        *progress.kept.borrow_mut() = keep.then(Kept::default);
+        let idle = worker.shared.config.limits.body_idle;
+        let bounds = Bounds { limit: service.body_limit, idle, deadline: worker.timers.deadline(idle) };
+        Upload::new(body, bounds, progress)
     };
-    // Only a connection that was used before can have been closed by the instance in the same moment.
-    let mut replay = (lease.reused && empty && parts.method.is_idempotent())
-        .then(|| Replay::keep(&parts, worker.buffer()));
+    let idempotent = parts.method.is_idempotent();
+    let mut replay = keep.then(|| Replay::keep(&parts, worker.buffer()));
     let mut request = Request::from_parts(parts, upload);
     let first_byte = service.timeouts.first_byte;
     let deadline = worker.timers.deadline(first_byte);
-    let mut retried = false;
+    let mut renewed = false;
     let (mut head, body) = loop {
         let result = match lease.sender() {
             Some(Sender::One(sender)) => {
@@ -144,41 +156,51 @@ pub(crate) async fn run(
             }
             None => Err(Late),
         };
-        let failure = match result {
+        let (failure, unsent) = match result {
             Ok(Ok(response)) => break response.into_parts(),
-            Err(Late) => Failure::FirstByte,
-            Ok(Err(mut error)) => match record.body_fault() {
-                Some(fault) => fault,
-                None => {
-                    // Once more, if not a byte was sent, or the method may be repeated and the connection was old.
-                    let again = error.take_message().or_else(|| replay.as_ref().map(Replay::request));
-                    match again.filter(|_| !retried) {
-                        Some(again) => match Box::pin(reconnect(&worker, &target, lease.pool())).await {
-                            Ok(fresh) => {
-                                (lease, request, retried) = (fresh, again, true);
-                                continue;
-                            }
-                            Err(failure) => failure,
-                        },
-                        None => {
-                            let error = error.error();
-                            tracing::debug!(instance = lease.pool().place.name, %error, "no answer");
-                            if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
-                        }
-                    }
-                }
-            },
+            Err(Late) => (Failure::FirstByte, None),
+            Ok(Err(mut error)) => {
+                (record.body_fault().unwrap_or_else(|| why(&lease, error.error())), error.take_message())
+            }
         };
-        conn.unread.set(conn.unread.get() || !record.body_sent());
-        return Ok(refuse(record, &forward, failure));
+        let again = upstream::again::again(&Attempt {
+            failure,
+            sent: unsent.is_none(),
+            idempotent,
+            retry_unsafe: forward.retry_unsafe,
+            kept: unsent.is_some()
+                || (replay.is_some() && record.progress.as_ref().is_none_or(|progress| progress.is_whole())),
+            reused: lease.reused,
+            renewed,
+            answered: false,
+            made: tried.count() + 1,
+            most: retry.attempts,
+        });
+        match Box::pin(resend(&worker, &forward, &mut record, failure, again, &mut tried)).await {
+            Ok(next) => lease = next,
+            Err(failure) => {
+                conn.unread.set(conn.unread.get() || !record.body_sent());
+                return Ok(refuse(record, &forward, failure));
+            }
+        }
+        renewed |= again == Again::Renewed;
+        let replayed = || {
+            let body = record.progress.as_ref().map_or_else(Upload::none, |body| Upload::again(body));
+            replay.as_ref().map(|replay| replay.request(body))
+        };
+        match unsent.or_else(replayed) {
+            Some(again) => request = again,
+            // Never: what is not kept is not sent again.
+            None => return Ok(refuse(record, &forward, failure)),
+        }
     };
+    if let Some(progress) = &record.progress {
+        progress.forget();
+    }
     if let Some(replay) = replay.take() {
         worker.recycle(replay.into_buffer());
     }
     record.answered(head.status.as_u16());
-    if let Some(progress) = &record.progress {
-        progress.dialogue.set(true);
-    }
     head.version = Version::HTTP_11;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
@@ -231,9 +253,6 @@ fn judge(
     let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
     let mut told = Told::Nothing;
     let (name, outcome) = match view.listeners.get(index) {
-        Some(listener) if is_crowded(&parts.headers, worker.shared.config.limits.head_fields) => {
-            (listener.listener.name.as_str(), Outcome::Refuse(Failure::HeadTooLarge, None))
-        }
         Some(listener) => {
             let speaker = conn.client.borrow().address.ip();
             told = forwarded::read(head.fields, speaker, &listener.listener.forwarders);
@@ -268,13 +287,18 @@ fn judge(
     }
     let limit = target.map(|target| target.view.service.body_limit);
     match (outcome, target) {
-        (Outcome::Continue, Some(target)) => Ok(Forward {
-            target: Rc::clone(target),
-            strip: decision.strip,
-            grpc: decision.grpc,
-            declared: decision.declared,
-            forwarders: told.believed().then(|| forwarders.map(Arc::clone)).flatten(),
-        }),
+        (Outcome::Continue, Some(target)) => {
+            target.count(worker);
+            Ok(Forward {
+                target: Rc::clone(target),
+                strip: decision.strip,
+                grpc: decision.grpc,
+                declared: decision.declared,
+                key: target.key(&head, told.client().unwrap_or_else(|| conn.client.borrow().address.ip())),
+                forwarders: told.believed().then(|| forwarders.map(Arc::clone)).flatten(),
+                retry_unsafe: decision.route.is_some_and(|route| route.retry_unsafe),
+            })
+        }
         (Outcome::Redirect(place), _) => {
             let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
             record.answered(StatusCode::PERMANENT_REDIRECT.as_u16());
@@ -296,40 +320,85 @@ fn judge(
     }
 }
 
-/// Whether there are more fields than `most`. The pieces into which HTTP/2 clients cut their cookies are one field, which
-/// the parser's bound on bytes keeps small (RFC 9113 §8.2.3).
-fn is_crowded(fields: &HeaderMap, most: usize) -> bool {
-    fields.len() > most && fields.len() - fields.get_all(header::COOKIE).iter().count() > most
+/// What an error of the HTTP client means.
+fn why(lease: &Lease, error: &hyper::Error) -> Failure {
+    tracing::debug!(instance = lease.pool().place.name, %error, "no answer");
+    if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
 }
 
-/// A new connection; while nothing is sent, other instances are tried.
-async fn connect(worker: &Rc<Worker>, target: &Rc<Target>, mut pool: Rc<Pool>) -> Result<Lease, Failure> {
-    let cells = target.view.counters.worker(worker.id);
-    let mut attempt = 1;
+/// A new connection for `pick`; while nothing is sent, other instances are tried.
+async fn connect(
+    worker: &Rc<Worker>,
+    forward: &Forward,
+    record: &mut Record,
+    mut pick: Pick,
+    tried: &mut Tried,
+) -> Result<Lease, Failure> {
+    let target = &forward.target;
+    let service = &target.view.service;
     loop {
-        cells.connects.add(1);
-        let failure = match upstream::connect(worker, &pool, &target.view.service.timeouts).await {
-            Ok(lease) => return Ok(lease),
+        target.view.counters.worker(worker.id).connects.add(1);
+        let failure = match upstream::connect(worker, pick.pool(), &service.timeouts).await {
+            Ok(lease) => {
+                record.instance(pick);
+                return Ok(lease);
+            }
             Err(failure) => failure,
         };
-        if attempt >= ATTEMPTS.min(target.instances.len()) {
+        record.instance(pick);
+        record.failed(failure);
+        record.note_tried(tried);
+        let again = upstream::again::again(&Attempt {
+            failure,
+            sent: false,
+            idempotent: false,
+            retry_unsafe: forward.retry_unsafe,
+            kept: true,
+            reused: false,
+            renewed: false,
+            answered: false,
+            made: tried.count(),
+            most: service.upstream.retry.attempts,
+        });
+        if again == Again::No {
             return Err(failure);
         }
-        attempt += 1;
-        cells.retries.add(1);
-        pool = Rc::clone(target.choose(worker.timers.tick()).ok_or(Failure::NoInstance)?);
-        if let Some(lease) = pool.take() {
+        pick = target.pick(worker, forward.key, tried).map_err(|_| failure)?;
+        record.retried();
+        if let Some(lease) = pick.pool().take() {
+            record.instance(pick);
             return Ok(lease);
         }
     }
 }
 
-/// A new connection to the same instance, for a request that is sent once more.
-async fn reconnect(worker: &Rc<Worker>, target: &Rc<Target>, pool: &Rc<Pool>) -> Result<Lease, Failure> {
-    let cells = target.view.counters.worker(worker.id);
-    cells.retries.add(1);
-    cells.connects.add(1);
-    upstream::connect(worker, pool, &target.view.service.timeouts).await
+/// A connection for a request that is sent once more; `failure` is what it is answered with otherwise.
+async fn resend(
+    worker: &Rc<Worker>,
+    forward: &Forward,
+    record: &mut Record,
+    failure: Failure,
+    again: Again,
+    tried: &mut Tried,
+) -> Result<Lease, Failure> {
+    record.failed(failure);
+    let target = &forward.target;
+    let pick = match again {
+        Again::Renewed => record.take_pick().ok_or(failure)?,
+        Again::Another { paid } if !paid || target.may_retry(worker) => {
+            record.note_tried(tried);
+            let next = target.pick(worker, forward.key, tried).map_err(|_| failure)?;
+            if let Some(lease) = next.pool().take() {
+                record.retried();
+                record.instance(next);
+                return Ok(lease);
+            }
+            next
+        }
+        Again::Another { .. } | Again::No => return Err(failure),
+    };
+    record.retried();
+    connect(worker, forward, record, pick, tried).await
 }
 
 /// Waits for the head of the answer. The first-byte deadline counts from the end of the request body, whose own
@@ -340,7 +409,7 @@ async fn answer<F: Future>(
     record: &Record,
     first_byte: Duration,
 ) -> Result<F::Output, Late> {
-    let (mut sent, mut passed) = (record.body_sent(), record.bytes_in());
+    let mut sent = record.body_sent();
     deadline.arm(first_byte);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = sending.as_mut().poll(context) {
@@ -348,13 +417,9 @@ async fn answer<F: Future>(
         }
         match deadline.poll(context) {
             Poll::Ready(Late) if sent => Poll::Ready(Err(Late)),
-            // An instance that stopped to take the body.
-            Poll::Ready(Late) if passed == record.bytes_in() && !record.awaits_client() => {
-                Poll::Ready(Err(Late))
-            }
             Poll::Ready(Late) => {
                 // The body was still on its way when the deadline was set.
-                (sent, passed) = (record.body_sent(), record.bytes_in());
+                sent = record.body_sent();
                 deadline.arm(first_byte);
                 deadline.poll(context).map(Err)
             }

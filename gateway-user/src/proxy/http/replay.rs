@@ -27,9 +27,9 @@ impl Replay {
         Self { method: parts.method.clone(), uri: parts.uri.clone(), version: parts.version, fields: buffer }
     }
 
-    /// The request again.
-    pub(crate) fn request(&self) -> Request<Upload> {
-        let mut request = Request::new(Upload::none());
+    /// The request again, with this body.
+    pub(crate) fn request(&self, body: Upload) -> Request<Upload> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
@@ -65,13 +65,13 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 mod tests {
     use http::Request;
 
-    use super::Replay;
+    use super::{Replay, Upload};
 
     #[test]
     fn what_is_kept_is_what_is_sent_again() {
         let request = Request::get("/a?b").header("x-one", "1").header("x-two", "").header("x-one", "3");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let again = Replay::keep(&parts, Vec::new()).request();
+        let again = Replay::keep(&parts, Vec::new()).request(Upload::none());
         assert_eq!(
             (again.method(), again.uri(), again.headers()),
             (&parts.method, &parts.uri, &parts.headers)

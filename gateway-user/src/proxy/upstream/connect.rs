@@ -29,13 +29,7 @@ pub(crate) async fn connect(
     timeouts: &Timeouts,
 ) -> Result<Lease, Failure> {
     let view = Arc::clone(&worker.current().view);
-    let stream = match dial(&pool.place, &worker.resolver, &view, timeouts.connect).await {
-        Ok(stream) => stream,
-        Err(failure) => {
-            pool.down(worker.timers.tick());
-            return Err(failure);
-        }
-    };
+    let stream = dial(&pool.place, &worker.resolver, &view, timeouts.connect).await?;
     handshake(pool, stream).await
 }
 

@@ -34,9 +34,8 @@ pub(crate) struct Wrap {
 
 impl Place {
     pub(crate) fn new(host: &str, port: u16, client: Option<Arc<ClientTls>>) -> Self {
-        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let tls = client.map(|client| Wrap { name: tls::server_name(&client.settings, host), client });
-        Self { host: host.to_owned(), port, tls, name }
+        Self { host: host.to_owned(), port, tls, name: place_name(host, port) }
     }
 
     /// Whether connections to this place are what these settings ask for.
@@ -47,6 +46,11 @@ impl Place {
             (None, Some(_)) | (Some(_), None) => false,
         }
     }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(crate) fn place_name(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Connects within `limit`, the TLS handshake included: an instance that stops in the middle of it is as good as none.

@@ -1,10 +1,23 @@
-//! Connections to instances: one pool per worker and instance, so a request never waits for another core.
+//! The way to instances: which one takes a request, what is known of it, and the connection to it.
+//!
+//! A request gets a [`Pick`], a counted place at an instance, from its worker's `Target`; what all workers know of
+//! instances is in their `Fleet`. Connections are pooled per worker and instance, so a request never waits for another
+//! core.
 
+pub(crate) mod again;
+pub(crate) mod balance;
+mod budget;
 mod connect;
 mod dial;
+pub(crate) mod fleet;
+mod member;
 mod names;
+mod outlier;
+mod pick;
+mod queue;
 mod race;
 mod resolve;
+mod slow_start;
 mod stream;
 mod tls;
 
@@ -18,15 +31,16 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::oneshot, task::AbortHandle};
 
 pub(crate) use connect::{LocalExecutor, connect};
-pub(crate) use dial::Place;
+pub(crate) use dial::{Place, place_name};
+pub(crate) use fleet::Fleet;
+pub(crate) use member::Member;
+pub(crate) use pick::{Missed, Pick, Tried};
+pub(crate) use queue::Line;
 pub(crate) use resolve::Resolver;
 pub(crate) use stream::Stream;
 pub(crate) use tls::{ClientTls, Clients};
 
 use crate::{proxy::http::body::Upload, snapshot::http::Protocol};
-
-/// Ticks for which an instance that could not be reached is passed over.
-const DOWN: u32 = 20;
 
 /// The unused connections of one instance in one worker.
 pub(crate) struct Pool {
@@ -36,7 +50,6 @@ pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 carries many calls on one connection.
     shared: RefCell<Option<(http2::SendRequest<Upload>, Rc<Link>)>>,
-    down_until: Cell<u32>,
     retired: Cell<bool>,
 }
 
@@ -80,7 +93,6 @@ impl Pool {
             protocol,
             idle: RefCell::default(),
             shared: RefCell::default(),
-            down_until: Cell::new(0),
             retired: Cell::new(false),
         }
     }
@@ -120,16 +132,6 @@ impl Pool {
         if !self.retired.get() && !sender.is_closed() && idle.len() < spare {
             idle.push(Idle { sender, link, since: tick });
         }
-    }
-
-    /// Whether the instance was not found unreachable a moment ago.
-    pub(crate) fn usable(&self, tick: u32) -> bool {
-        self.down_until.get() <= tick
-    }
-
-    /// Passes the instance over for a while.
-    pub(crate) fn down(&self, tick: u32) {
-        self.down_until.set(tick.saturating_add(DOWN));
     }
 
     /// Closes connections that were unused for `idle` ticks.

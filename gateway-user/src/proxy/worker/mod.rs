@@ -246,7 +246,7 @@ impl Worker {
     fn set_clocks(&self) -> u32 {
         let elapsed = clock::now().saturating_duration_since(self.shared.base);
         self.epoch.set(clock::unix().saturating_sub(elapsed));
-        u32::try_from(elapsed.as_millis() / timer::TICK.as_millis()).unwrap_or(u32::MAX / 2) + 1
+        Timers::at(elapsed)
     }
 
     fn tick(&self) {
@@ -256,11 +256,12 @@ impl Worker {
             self.cut_banned();
         }
         self.timers.advance(tick);
+        self.current().targets.iter().for_each(|target| target.nudge());
         self.log.borrow_mut().flush();
         self.relieve();
         // Connections and pools are looked at once a second: their deadlines are long.
         let limits = &self.shared.config.limits;
-        self.live.reap(tick, SECOND as usize);
+        self.live.reap(tick, Timers::ticks(limits.write_stall), SECOND as usize);
         if tick.is_multiple_of(SECOND) {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);
@@ -276,7 +277,7 @@ impl Worker {
             (Arc::clone(&seed.view), seed.sockets.clone())
         };
         let previous = self.current();
-        let targets = Target::all(&view, &previous.targets);
+        let targets = Target::all(&view, &previous.targets, self);
         *self.current.borrow_mut() = Rc::new(Current { view: Arc::clone(&view), targets });
 
         let mut acceptors = self.acceptors.borrow_mut();

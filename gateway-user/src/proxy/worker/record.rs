@@ -19,9 +19,12 @@ use crate::{
         http::body::Progress,
         listener::live::{Conn, Phase},
         route::PREDICT,
-        upstream::Pool,
+        upstream::{Pick, Tried},
     },
 };
+
+/// 101.
+const SWITCHING: u16 = 101;
 
 /// One request's record. It is written when it is dropped; one that nobody completed was left by its client (499).
 pub(crate) struct Record {
@@ -33,7 +36,10 @@ pub(crate) struct Record {
     /// The TCP peer speaks for another.
     relayed: bool,
     target: Option<Rc<Target>>,
-    instance: Option<Rc<Pool>>,
+    /// The place at the instance, and whom to tell how it went.
+    pick: Option<Pick>,
+    /// Times that it was sent once more.
+    retries: u8,
     status: u16,
     reason: &'static str,
     complete: bool,
@@ -96,7 +102,8 @@ impl Record {
             line: Vec::new(),
             relayed: conn.client.borrow().declared,
             target: None,
-            instance: None,
+            pick: None,
+            retries: 0,
             status: Failure::ClientGone.status(),
             reason: Failure::ClientGone.name(),
             complete: false,
@@ -174,14 +181,45 @@ impl Record {
         Ok(())
     }
 
-    pub(crate) fn instance(&mut self, pool: &Rc<Pool>) {
-        self.instance = Some(Rc::clone(pool));
+    /// Notes which instance has the request now; the place at it is held until the record is written.
+    pub(crate) fn instance(&mut self, pick: Pick) {
+        self.pick = Some(pick);
+    }
+
+    /// The attempt failed; the instance is told.
+    pub(crate) fn failed(&self, failure: Failure) {
+        if let Some(pick) = &self.pick {
+            pick.failed(failure);
+        }
+    }
+
+    /// The place at the instance, for another attempt there.
+    pub(crate) fn take_pick(&mut self) -> Option<Pick> {
+        self.pick.take()
+    }
+
+    /// Adds the instance to those that were tried.
+    pub(crate) fn note_tried(&self, tried: &mut Tried) {
+        if let Some(pick) = &self.pick {
+            tried.add(pick);
+        }
+    }
+
+    /// The request is sent once more.
+    pub(crate) fn retried(&mut self) {
+        self.retries = self.retries.saturating_add(1);
+        if let Some(target) = &self.target {
+            target.view.counters.worker(self.worker.id).retries.add(1);
+        }
     }
 
     /// Notes the answer's head. The record stays open until its last byte.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
         self.first_byte = micros(self.start);
+        if let Some(pick) = &self.pick {
+            pick.answered(status);
+        }
     }
 
     /// The gateway answers itself.
@@ -211,12 +249,19 @@ impl Record {
     pub(crate) fn completed(&mut self) {
         self.complete = true;
         self.reason = "";
+        if let Some(pick) = &self.pick {
+            pick.completed(self.status);
+        }
     }
 
     /// The answer broke off for this reason after its head was sent.
     pub(crate) fn broken(&mut self, failure: Failure) {
         self.complete = true;
         self.reason = failure.name();
+        // In a tunnel either side may be the silent one.
+        if let Some(pick) = self.pick.as_ref().filter(|_| self.status != SWITCHING) {
+            pick.failed(failure);
+        }
     }
 
     /// Whether the request's body is through.
@@ -229,13 +274,7 @@ impl Record {
         self.progress.as_ref().and_then(|progress| progress.fault.get())
     }
 
-    /// Whether the request's body waits for the client.
-    pub(crate) fn awaits_client(&self) -> bool {
-        self.progress.as_ref().is_some_and(|progress| progress.waiting.get())
-    }
-
-    /// Bytes of the request's body that passed.
-    pub(crate) fn bytes_in(&self) -> u64 {
+    fn bytes_in(&self) -> u64 {
         self.progress.as_ref().map_or(0, |progress| progress.passed.get())
     }
 
@@ -297,9 +336,13 @@ impl Record {
             line.extend_from_slice(target.view.service.name.as_bytes());
             line.push(b'"');
         }
-        if let Some(instance) = &self.instance {
+        if let Some(pick) = &self.pick {
             line.extend_from_slice(b",\"instance\":");
-            access::string(&mut line, instance.place.name.as_bytes());
+            access::string(&mut line, pick.pool().place.name.as_bytes());
+        }
+        if self.retries > 0 {
+            line.extend_from_slice(b",\"retries\":");
+            access::number(&mut line, u64::from(self.retries));
         }
         line.extend_from_slice(b",\"status\":");
         // A client that left before the end has seen the first status, if any; what happened is 499.
