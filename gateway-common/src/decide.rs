@@ -173,7 +173,7 @@ pub trait Outcome {
 }
 
 /// Decides about a TCP segment that is no fragment and has no tags: what [`decide`] does for such a packet, in a form
-/// that reads of the frame no more than it must. `word` is the port's; source and flags are asked for when the listener
+/// that reads of the frame no more than it must. `word` is the port's, 0 for none; source and flags are asked for when the listener
 /// is found.
 #[inline(always)]
 pub fn decide_segment<T: Slots, A: Comparable, O: Outcome>(
@@ -185,8 +185,10 @@ pub fn decide_segment<T: Slots, A: Comparable, O: Outcome>(
     syn: impl FnOnce() -> bool,
     outcome: O,
 ) -> O::Done {
-    if word == HASHED {
-        return outcome.general();
+    match word {
+        0 => return outcome.judged(Verdict::NOT_LISTENER),
+        HASHED => return outcome.general(),
+        _ => {}
     }
     let found = follow(slots, interface, 0, destination, word);
     let verdict = match found.here {

@@ -10,7 +10,8 @@ use crate::{
     reason::Reason,
     table::{
         BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, Entry4, Entry6, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT, Slot,
+        PORT_GENERATION, PORT_MARKS, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN,
+        SLOT_SILENT, Slot,
     },
 };
 
@@ -65,6 +66,7 @@ pub const LAYOUT_HASH: u64 = hash(&[
     SLOT_ENTRIES as u64,
     ENDPOINT_ROWS as u64,
     PORT_WORDS as u64,
+    PORT_MARKS as u64,
     PORT_GENERATION as u64,
     PORT_BANK as u64,
     HASHED as u64,

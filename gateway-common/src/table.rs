@@ -1,6 +1,9 @@
 //! The policy tables of one generation: port table, slots, endpoint table.
 //!
 //! ```text
+//! MARKS (array)                      one bit per port: clear where no listener is, and the packet passes
+//!                                       │ set
+//!                                       ▼
 //! PORTS (array of maps, one slot) ─▶ port table of the live generation: u32 per TCP port, then a header
 //!                                       │ 0: no listener on this port, the packet passes
 //!                                       │ head of a chain of at most CHAIN_MAX slots, or
@@ -39,6 +42,22 @@ pub const PORT_WORDS: u32 = 65536 + 4;
 #[must_use]
 pub const fn port_index(port: u16) -> u32 {
     port.to_be() as u32
+}
+
+/// Words of the port marks: one bit per port ([`port_mark`]), which is clear only if the live port table has no word for
+/// that port. So the packet passes without another look.
+///
+/// Marks belong to no generation. Those of a generation are set before it is published, and those that it does not need
+/// are cleared when no CPU uses the one before it any more: however a change ends, a mark may be set for nothing, and is
+/// never missing.
+pub const PORT_MARKS: u32 = 65536 / 64;
+/// All port marks.
+pub type PortMarks = [u64; PORT_MARKS as usize];
+/// Where a port's mark is: the word, and its bit. `index` is the port's [`port_index`].
+#[inline(always)]
+#[must_use]
+pub const fn port_mark(index: u32) -> (u32, u64) {
+    (index / 64, 1 << (index % 64))
 }
 
 /// Index of the generation number (its low 32 bits) in a port table.

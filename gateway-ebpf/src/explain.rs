@@ -48,13 +48,13 @@ impl Way for Explain<'_> {
     }
 
     #[inline(always)]
-    fn segment4(self, word: u32) -> Verdict {
-        filter::segment4(self.0, word, self)
+    fn segment4(self) -> Verdict {
+        filter::segment4(self.0, self)
     }
 
     #[inline(always)]
-    fn segment6(self, word: u32) -> Verdict {
-        filter::segment6(self.0, word, self)
+    fn segment6(self) -> Verdict {
+        filter::segment6(self.0, self)
     }
 
     #[inline(always)]

@@ -5,8 +5,8 @@
 //! knows one shape, an untagged frame with TCP right behind a plain IP header, checks its bounds once, and reads a field
 //! when it is asked for. The suite `kernel` holds both to the same verdicts.
 //!
-//! Only what every packet of the host needs is in the entry point ([`enter`]): so it saves no registers and touches no
-//! line of the cache but its own, the frame's and the port's. All that concerns a listener's packet is out of line.
+//! Traffic for nobody leaves first ([`enter`]), after one look at the port's mark; a segment to a listener goes straight
+//! on. All that is rarer is out of line.
 #![expect(unsafe_code, reason = "a hash map's values may be replaced while they are looked at")]
 
 use gateway_common::{
@@ -14,13 +14,13 @@ use gateway_common::{
     decide::{Outcome, Slots, Tables, Verdict, decide, decide_segment},
     list::Listed,
     packet::halves,
-    table::{EndpointKey, PORT_GENERATION, Slot, port_index},
+    table::{EndpointKey, PORT_GENERATION, Slot, port_index, port_mark},
 };
 
 use crate::{
     frame::{Frame, Head, Linear},
     list::{large_list4, large_list6},
-    maps::{ENDPOINTS, INTERFACE, PORTS, Ports, SLOT_TABLE},
+    maps::{ENDPOINTS, INTERFACE, MARKS, PORTS, Ports, SLOT_TABLE},
 };
 
 /// EtherType, version and header length of IPv4 without options; the type of service between them does not count.
@@ -60,15 +60,15 @@ pub(crate) trait Way {
     type Done;
     /// None of the filter's business.
     fn pass(self) -> Self::Done;
-    /// An IPv4 segment to a port whose word this is: [`segment4`].
-    fn segment4(self, word: u32) -> Self::Done;
-    /// An IPv6 segment: [`segment6`].
-    fn segment6(self, word: u32) -> Self::Done;
+    /// An IPv4 segment to a marked port: [`segment4`].
+    fn segment4(self) -> Self::Done;
+    /// An IPv6 segment to a marked port: [`segment6`].
+    fn segment6(self) -> Self::Done;
     /// Another shape: [`judge`].
     fn general(self) -> Self::Done;
 }
 
-/// Looks what a frame is, and whether its port is a listener's.
+/// Looks what a frame is, and whether its port may be a listener's.
 #[inline(always)]
 pub(crate) fn enter<W: Way>(frame: &Linear, way: W) -> W::Done {
     let Some(head) = frame.head::<SEGMENT4>() else { return way.general() };
@@ -83,10 +83,7 @@ pub(crate) fn enter<W: Way>(frame: &Linear, way: W) -> W::Done {
             _ => way.pass(),
         };
     }
-    match Live::word(head.half::<36>()) {
-        0 => way.pass(),
-        word => way.segment4(word),
-    }
+    if is_marked(head.half::<36>()) { way.segment4() } else { way.pass() }
 }
 
 #[inline(always)]
@@ -97,27 +94,35 @@ fn enter6<W: Way>(frame: &Linear, head: &Head<SEGMENT4>, way: W) -> W::Done {
         _ => return way.general(),
     }
     let Some(head) = frame.head::<SEGMENT6>() else { return way.general() };
-    match Live::word(head.half::<56>()) {
-        0 => way.pass(),
-        word => way.segment6(word),
-    }
+    if is_marked(head.half::<56>()) { way.segment6() } else { way.pass() }
+}
+
+/// Whether a port, as it came off the wire, may be a listener's.
+#[inline(always)]
+fn is_marked(port: u16) -> bool {
+    let (word, bit) = port_mark(u32::from(port));
+    MARKS.word(word) & bit != 0
 }
 
 /// Judges an IPv4 segment that [`enter`] has seen.
 #[inline(always)]
-pub(crate) fn segment4<O: Outcome>(frame: &Linear, word: u32, outcome: O) -> O::Done {
+pub(crate) fn segment4<O: Outcome>(frame: &Linear, outcome: O) -> O::Done {
     let Some(head) = frame.head::<SEGMENT4>() else { return outcome.general() };
+    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
+    let word = live.word(head.half::<36>());
     let (destination, source) = (head.word::<30>(), || head.word::<26>());
-    decide_segment(&Table, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<47>()), outcome)
+    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<47>()), outcome)
 }
 
 /// Judges an IPv6 segment that [`enter`] has seen.
 #[inline(always)]
-pub(crate) fn segment6<O: Outcome>(frame: &Linear, word: u32, outcome: O) -> O::Done {
+pub(crate) fn segment6<O: Outcome>(frame: &Linear, outcome: O) -> O::Done {
     let Some(head) = frame.head::<SEGMENT6>() else { return outcome.general() };
+    let Some(live) = Live::tables() else { return outcome.judged(Verdict::NOT_LISTENER) };
+    let word = live.word(head.half::<56>());
     let destination = halves(&[head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()]);
     let source = || halves(&[head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()]);
-    decide_segment(&Table, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<67>()), outcome)
+    decide_segment(&live, INTERFACE.load(), word, destination, source, || is_syn(head.byte::<67>()), outcome)
 }
 
 #[inline(always)]
@@ -138,29 +143,8 @@ impl Live {
 
     /// The word of a port as it came off the wire.
     #[inline(always)]
-    fn word(port: u16) -> u32 {
-        let Some(live) = Self::tables() else { return 0 };
-        live.ports.get(u32::from(port)).copied().unwrap_or(0)
-    }
-}
-
-/// The slots of all generations.
-struct Table;
-
-impl Slots for Table {
-    #[inline(always)]
-    fn slot(&self, number: u32) -> Option<&Slot> {
-        SLOT_TABLE.get(number)
-    }
-
-    #[inline(always)]
-    fn listed4(&self, list: u32, source: u32) -> Listed {
-        large_list4(list, source)
-    }
-
-    #[inline(always)]
-    fn listed6(&self, list: u32, [high, low]: [u64; 2]) -> Listed {
-        large_list6(list, high, low)
+    fn word(&self, port: u16) -> u32 {
+        self.ports.get(u32::from(port)).copied().unwrap_or(0)
     }
 }
 

@@ -30,16 +30,15 @@ pub(crate) trait Frame {
     fn send(&self, verdict: Verdict);
     /// The verdict of `defence::defend`, out of line.
     fn defend(&self, verdict: Verdict) -> Verdict;
-    /// Judges and counts an IPv4 segment, out of line: an [`Enforced`].
-    fn segment4(&self, word: u32) -> Enforced;
-    /// Judges and counts an IPv6 segment, out of line.
-    fn segment6(&self, word: u32) -> Enforced;
     /// Judges and counts a frame of whatever shape, out of line.
     fn general(&self) -> Enforced;
 }
 
 /// What happens to a packet, as the code of XDP that a function of the program returns.
 pub(crate) type Enforced = u64;
+
+/// Ethernet and IPv4 headers.
+const SHORTEST: usize = 14 + 20;
 
 /// A frame in one buffer, or the first buffer of a frame.
 pub(crate) struct Linear {
@@ -79,6 +78,19 @@ impl Linear {
     #[inline(always)]
     pub(crate) fn head<const SIZE: usize>(&self) -> Option<Head<SIZE>> {
         if self.start + SIZE > self.end { None } else { Some(Head { start: self.start }) }
+    }
+
+    /// Where the IP packet behind an untagged Ethernet header ends, as its header says. `None`: it is no such frame, or
+    /// a length of 0 stands for one that the field does not hold (RFC 2675).
+    #[inline(always)]
+    fn announced(&self) -> Option<u64> {
+        let head = self.head::<SHORTEST>()?;
+        let (before, length) = match u16::from_be(head.half::<12>()) {
+            0x0800 => (14, u16::from_be(head.half::<16>())),
+            0x86dd => (14 + 40, u16::from_be(head.half::<18>())),
+            _ => return None,
+        };
+        if length == 0 { None } else { Some(before + u64::from(length)) }
     }
 
     /// A pointer to `SIZE` readable bytes at `offset`.
@@ -201,18 +213,6 @@ impl Frame for Linear {
     }
 
     #[inline(always)]
-    fn segment4(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { report::segment4_linear(self.context, word) }
-    }
-
-    #[inline(always)]
-    fn segment6(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { report::segment6_linear(self.context, word) }
-    }
-
-    #[inline(always)]
     fn general(&self) -> Enforced {
         // SAFETY: as above.
         unsafe { report::general_linear(self.context) }
@@ -261,18 +261,6 @@ impl Frame for Whole {
     }
 
     #[inline(always)]
-    fn segment4(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { report::segment4_whole(self.linear.context, word) }
-    }
-
-    #[inline(always)]
-    fn segment6(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { report::segment6_whole(self.linear.context, word) }
-    }
-
-    #[inline(always)]
     fn general(&self) -> Enforced {
         // SAFETY: as above.
         unsafe { report::general_whole(self.linear.context) }
@@ -287,10 +275,16 @@ impl Frame for Whole {
         }
     }
 
+    /// A packet that its own header says to end in the first buffer is as long as that: asking the kernel costs more
+    /// than all else that is done about a refused segment. What a sender may have put behind the packet is not counted.
     #[inline(always)]
     fn length(&self) -> u64 {
-        // SAFETY: the context is the one that this program was called with.
-        unsafe { bpf_xdp_get_buff_len(self.linear.context) }
+        let first = self.linear.length();
+        match self.linear.announced() {
+            Some(announced) if announced <= first => first,
+            // SAFETY: the context is the one that this program was called with.
+            _ => unsafe { bpf_xdp_get_buff_len(self.linear.context) },
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod program {
         explain,
         filter::{self, Way},
         frame::{Enforced, Frame, Linear, Whole},
+        report::{Report, enforce},
         tc::Buffer,
     };
     use aya_ebpf::{
@@ -77,7 +78,8 @@ mod program {
         filter::enter(frame.linear(), Enforce(frame)) as u32
     }
 
-    /// Takes every way out of line.
+    /// Judges and counts. Only the general way is out of line: a call and its return cost as much as the rest of a
+    /// refused segment's way, more where returns are guarded against speculation.
     struct Enforce<'f, F>(&'f F);
 
     impl<F: Frame> Way for Enforce<'_, F> {
@@ -89,13 +91,13 @@ mod program {
         }
 
         #[inline(always)]
-        fn segment4(self, word: u32) -> Enforced {
-            self.0.segment4(word)
+        fn segment4(self) -> Enforced {
+            enforce(filter::segment4(self.0.linear(), Report(self.0)))
         }
 
         #[inline(always)]
-        fn segment6(self, word: u32) -> Enforced {
-            self.0.segment6(word)
+        fn segment6(self) -> Enforced {
+            enforce(filter::segment6(self.0.linear(), Report(self.0)))
         }
 
         #[inline(always)]

@@ -13,7 +13,7 @@ use gateway_common::{
     counters::{Counter, ENTRY_COUNTER_SLOTS, MAX_LISTENERS, VERDICT_COUNTERS},
     defence::{BANS as BANNED, BUDGETED_SOURCES, Ban, Budget, Source},
     list::{LISTS, SIZES, length4, length6},
-    table::{ENDPOINT_ROWS, EndpointKey, PORT_WORDS, SLOTS, Slot},
+    table::{ENDPOINT_ROWS, EndpointKey, PORT_MARKS, PORT_WORDS, PortMarks, SLOTS, Slot},
 };
 
 /// One generation's port table.
@@ -23,6 +23,31 @@ pub(crate) type Ports = Array<u32, { PORT_WORDS as usize }>;
 /// that each packet is judged by one generation. An array of maps, because its update returns after a grace period.
 #[btf_map]
 pub(crate) static PORTS: ArrayOfMaps<Ports, 1> = ArrayOfMaps::new();
+
+/// Which ports may be a listener's (8 KiB), in front of [`PORTS`]: most of a host's traffic is for nobody, and leaves
+/// after one look. The daemon sets marks before it publishes a generation, and clears them after.
+///
+/// A section of data instead of a map of `.maps`, because the program then has its address: no look-up, no stack, no
+/// saved register. A loader writes a section's first contents whenever it loads the object, also over a pinned map; so
+/// these say of every port that it may be a listener's, and whoever forgets them costs time and lets nothing pass.
+#[unsafe(link_section = ".data.MARKS")]
+#[unsafe(no_mangle)]
+pub(crate) static MARKS: Marks = Marks([u64::MAX; PORT_MARKS as usize]);
+
+/// See [`MARKS`].
+#[repr(transparent)]
+pub(crate) struct Marks(PortMarks);
+
+impl Marks {
+    /// The word at `index`, which wraps around.
+    #[inline(always)]
+    pub(crate) fn word(&self, index: u32) -> u64 {
+        let index = index % PORT_MARKS;
+        // SAFETY: the index is within the array. Volatile, because the daemon changes what the compiler takes for a
+        // constant.
+        unsafe { (&raw const self.0).cast::<u64>().add(index as usize).read_volatile() }
+    }
+}
 
 /// Endpoints with their allowlists (5 MiB). The daemon writes slots of the bank that is not live; array, because a
 /// slot's number is its index.

@@ -25,63 +25,31 @@ use crate::{
     maps::{ENTRIES, EVENTS, INTERFACE, LOST, SAMPLE, VERDICTS},
 };
 
-/// The functions that judge and count a frame out of line, for one kind of context. The verifier checks each once.
-macro_rules! ways {
-    ($context:ty, |$name:ident| $frame:expr, $segment4:ident, $segment6:ident, $general:ident) => {
-        /// [`crate::filter::segment4`], counted.
-        ///
-        /// # Safety
-        /// `context` is the one that the program was called with.
-        #[inline(never)]
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $segment4($name: *mut $context, word: u32) -> crate::frame::Enforced {
-            let frame = $frame;
-            crate::report::enforce(crate::filter::segment4(
-                frame.linear(),
-                word,
-                crate::report::Report(&frame),
-            ))
-        }
-
-        /// [`crate::filter::segment6`], counted.
-        ///
-        /// # Safety
-        /// As above.
-        #[inline(never)]
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $segment6($name: *mut $context, word: u32) -> crate::frame::Enforced {
-            let frame = $frame;
-            crate::report::enforce(crate::filter::segment6(
-                frame.linear(),
-                word,
-                crate::report::Report(&frame),
-            ))
-        }
-
-        /// [`crate::filter::judge`], counted.
-        ///
-        /// # Safety
-        /// As above.
-        #[inline(never)]
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $general($name: *mut $context) -> crate::frame::Enforced {
-            let frame = $frame;
-            let verdict = frame.judge();
-            crate::report::enforce(crate::report::report(&frame, verdict))
-        }
-    };
+/// Judges and counts a frame of whatever shape.
+#[inline(always)]
+pub(crate) fn general<F: Frame>(frame: &F) -> Enforced {
+    enforce(report(frame, frame.judge()))
 }
 
-pub(crate) use ways;
+/// [`general`] for a frame in one buffer. The verifier checks what is out of line once.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn general_linear(context: *mut xdp_md) -> Enforced {
+    general(&Linear::new(&XdpContext::new(context)))
+}
 
-ways!(
-    xdp_md,
-    |context| Linear::new(&XdpContext::new(context)),
-    segment4_linear,
-    segment6_linear,
-    general_linear
-);
-ways!(xdp_md, |context| Whole::new(&XdpContext::new(context)), segment4_whole, segment6_whole, general_whole);
+/// [`general`] for a frame in several buffers.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn general_whole(context: *mut xdp_md) -> Enforced {
+    general(&Whole::new(&XdpContext::new(context)))
+}
 
 /// The code of an action.
 #[inline(always)]

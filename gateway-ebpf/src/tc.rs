@@ -95,18 +95,6 @@ impl Frame for Buffer {
     }
 
     #[inline(always)]
-    fn segment4(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { segment4_buffer(self.context, word) }
-    }
-
-    #[inline(always)]
-    fn segment6(&self, word: u32) -> Enforced {
-        // SAFETY: as above.
-        unsafe { segment6_buffer(self.context, word) }
-    }
-
-    #[inline(always)]
     fn general(&self) -> Enforced {
         // SAFETY: as above.
         unsafe { general_buffer(self.context) }
@@ -158,13 +146,15 @@ unsafe extern "C" fn judge_buffer(context: *mut __sk_buff) -> u64 {
     filter::judge(&Buffer::new(&TcContext::new(context))).word()
 }
 
-report::ways!(
-    __sk_buff,
-    |context| Buffer::new(&TcContext::new(context)),
-    segment4_buffer,
-    segment6_buffer,
-    general_buffer
-);
+/// [`report::general`] for a socket buffer.
+///
+/// # Safety
+/// `context` is the one that the program was called with.
+#[inline(never)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn general_buffer(context: *mut __sk_buff) -> Enforced {
+    report::general(&Buffer::new(&TcContext::new(context)))
+}
 
 /// Sends a drop of a socket buffer.
 ///

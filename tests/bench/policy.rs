@@ -13,7 +13,10 @@ use aya::{
 use gateway_common::{
     counters::{Counter, verdict_index},
     reason::Reason,
-    table::{Entry4, Entry6, PORT_GENERATION, PORT_WORDS, SLOT_OPEN, Slot, place, port_index},
+    table::{
+        Entry4, Entry6, PORT_GENERATION, PORT_MARKS, PORT_WORDS, PortMarks, SLOT_OPEN, Slot, place,
+        port_index, port_mark,
+    },
 };
 
 pub(crate) const PORT: u16 = 443;
@@ -73,6 +76,10 @@ pub(crate) fn load(interface: u32) -> anyhow::Result<Ebpf> {
     let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0)?;
     ports.set(port_index(PORT), 1, 0)?;
     ports.set(PORT_GENERATION, 1, 0)?;
+    let mut marks: PortMarks = [0; PORT_MARKS as usize];
+    let (word, mark) = port_mark(port_index(PORT));
+    marks[word as usize] = mark;
+    Array::<_, PortMarks>::try_from(ebpf.map_mut(".data.MARKS").context("MARKS")?)?.set(0, marks, 0)?;
     let mut live = ArrayOfMaps::try_from(ebpf.map_mut("PORTS").context("PORTS")?)?;
     live.set(0, &ports, 0)?;
     Ok(ebpf)

@@ -15,7 +15,7 @@ use gateway_common::{
     explain,
     list::{SIZES, length4, length6, number},
     reason::{Action, Reason},
-    table::{EndpointKey, PORT_WORDS, Slot, port_index},
+    table::{EndpointKey, PORT_MARKS, PORT_WORDS, PortMarks, Slot, port_index},
 };
 use gateway_user::snapshot::filter::{FilterTables, ListNumbers};
 
@@ -104,8 +104,13 @@ impl Rig {
         self.ebpf.map_mut(name).unwrap_or_else(|| panic!("the object has a map {name}"))
     }
 
+    fn mark(&mut self, marks: PortMarks) {
+        Array::<_, PortMarks>::try_from(self.map(".data.MARKS")).unwrap().set(0, marks, 0).unwrap();
+    }
+
     /// Makes `tables` live as the daemon does: aside, then with one update; then forgets the previous generation.
     pub(crate) fn publish(&mut self, tables: &FilterTables) {
+        self.mark([u64::MAX; PORT_MARKS as usize]);
         let bank = 1 - self.bank;
         let lists = self.place(tables, bank);
         let mut slots = Array::<_, Slot>::try_from(self.map("SLOTS")).unwrap();
@@ -122,6 +127,8 @@ impl Rig {
         }
         let mut live = ArrayOfMaps::<_, Array<MapData, u32>>::try_from(self.map("PORTS")).unwrap();
         live.set(0, &ports, 0).unwrap();
+        // Until here every port is marked.
+        self.mark(tables.port_marks());
 
         let rows = tables.endpoints(bank).map(|(key, _)| key).collect::<Vec<_>>();
         let old = std::mem::replace(&mut self.rows, rows);
@@ -184,6 +191,7 @@ impl Rig {
     pub(crate) fn publish_word(&mut self, port: u16, word: u32) {
         let mut ports = Array::<MapData, u32>::create(PORT_WORDS, 0).unwrap();
         ports.set(port_index(port), word, 0).unwrap();
+        self.mark([u64::MAX; PORT_MARKS as usize]);
         let mut live = ArrayOfMaps::<_, Array<MapData, u32>>::try_from(self.map("PORTS")).unwrap();
         live.set(0, &ports, 0).unwrap();
     }

@@ -113,7 +113,7 @@ fn damaged_pins_are_built_anew_under_the_running_filter() {
             std::fs::read_dir(pins(&scratch, "a").join("maps")).unwrap().next().unwrap().unwrap().path();
         let behind = Behind::install(&net.gateway);
         let flood = flood(&net);
-        for missing in ["SLOTS", "LIVE"] {
+        for missing in ["SLOTS", "LIVE", "MARKS"] {
             std::fs::remove_file(layout.join(missing)).unwrap();
             let mut filter = open(&scratch, "a");
             publish(&mut filter, 5, vec![listener(1, PUBLIC, &[CLIENT])]);

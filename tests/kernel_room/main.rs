@@ -7,6 +7,7 @@
 //! - `addresses`: the addresses that the gateway holds itself;
 //! - `tcx`: the second tier, on devices without native XDP.
 //! - `large`: lists of more entries than a slot holds;
+//! - `marks`: the ports that the program looks up at all;
 //! - `torture`: ten thousand swaps under a flood.
 //! - `privileges`: the daemon after it gave up root.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with a backtrace")]
@@ -16,6 +17,7 @@ mod adopt;
 mod change;
 mod interface;
 mod large;
+mod marks;
 mod policy;
 mod privileges;
 mod tcx;

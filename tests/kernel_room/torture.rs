@@ -32,6 +32,9 @@ const OFFICE: &str = "10.7.0.10/32";
 /// On the list of every other generation.
 const TURNCOAT: &str = "198.51.100.77/32";
 
+/// In the byte order of the network one more than 443.
+const NEIGHBOUR: u16 = (443_u16.to_be() + 1).to_be();
+
 /// Grace periods end at once while it lives: a swap waits for one, and ten thousand would take minutes.
 struct Expedited(String);
 
@@ -63,7 +66,9 @@ fn policy(generation: u64) -> Vec<FilterListener> {
     };
     let second =
         FilterListener { addresses: vec![ListenAddress::Ip(LAN_V4.into())], ..listener(2, LAN, office) };
-    vec![listener(1, PUBLIC, public), second]
+    // A port whose mark stands in the same word as 443's comes and goes.
+    let ports = if generation.is_multiple_of(2) { vec![443] } else { vec![443, NEIGHBOUR] };
+    vec![FilterListener { ports, ..listener(1, PUBLIC, public) }, second]
 }
 
 /// Frames that XDP took and dropped on `interface`.

@@ -13,6 +13,7 @@ use super::{
     capabilities,
     doctor::single_buffer_mtu,
     interface::Target,
+    marks,
     object::{self, Object},
     pin::Pins,
     tier::Tier,
@@ -127,7 +128,11 @@ fn instance(object: &Object, pins: &Pins, ifindex: u32, header: u32) -> Result<E
     let directory = pins.maps(&object.layout);
     let mut loader = EbpfLoader::new();
     for name in object::names() {
-        loader.map_pin_path(name, directory.join(name));
+        loader.map_pin_path(name, directory.join(object::pin_name(name)));
+    }
+    let marks = marks::pinned(&directory.join(object::pin_name(object::MARKS)));
+    if let Some(marks) = &marks {
+        loader.override_global("MARKS", marks, true);
     }
     loader.override_global("INTERFACE", &ifindex, true);
     loader.override_global("LINK_HEADER", &header, true);

@@ -26,6 +26,7 @@ mod guard;
 mod interface;
 mod lists;
 mod load;
+mod marks;
 mod mode;
 mod netlink;
 mod object;

@@ -32,9 +32,17 @@ pub(crate) const MAPS: [&str; 12] = [
 pub(crate) const LISTS: [&str; 8] =
     ["LISTS4_S", "LISTS4_M", "LISTS4_L", "LISTS4_X", "LISTS6_S", "LISTS6_M", "LISTS6_L", "LISTS6_X"];
 
+/// The section of port marks, a map like the others.
+pub(crate) const MARKS: &str = ".data.MARKS";
+
 /// The names of all of them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    MAPS.into_iter().chain(LISTS)
+    MAPS.into_iter().chain(LISTS).chain([MARKS])
+}
+
+/// The name of a map's pin: its own, but a BPF file system takes no dots, which a section's name has.
+pub(crate) fn pin_name(map: &str) -> &str {
+    map.rsplit('.').next().unwrap_or(map)
 }
 
 /// Type and sizes of one map, as the object declares them.
@@ -103,8 +111,9 @@ fn missing(name: &str) -> Refusal {
 /// Every declared map with its sizes, so that any change of a table's shape makes another directory. What a size does
 /// not show (two fields that changed places) is in the ABI's own hash.
 fn hash(parsed: &Parsed) -> String {
+    let shared = [EbpfSectionKind::BtfMaps, EbpfSectionKind::Data];
     let mut names: Vec<_> =
-        parsed.maps.iter().filter(|(_, map)| map.section_kind() == EbpfSectionKind::BtfMaps).collect();
+        parsed.maps.iter().filter(|(_, map)| shared.contains(&map.section_kind())).collect();
     names.sort_by_key(|(name, _)| name.as_str());
     let mut text = format!("{LAYOUT_HASH:016x}\n");
     for (name, map) in names {

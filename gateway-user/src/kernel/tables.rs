@@ -9,14 +9,15 @@ use std::{
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use gateway_common::{
     counters::Counter,
-    table::{EndpointKey, PORT_BANK, PORT_GENERATION, PORT_WORDS, Slot},
+    table::{EndpointKey, PORT_BANK, PORT_GENERATION, PORT_WORDS, PortMarks, Slot},
 };
 
 use super::{
     guard::Guard,
     lists::Lists,
     load::{self, refuse_map},
-    object::{LISTS, MAPS, Object, Shape},
+    marks::Marks,
+    object::{LISTS, MAPS, MARKS, Object, Shape, pin_name},
     pin::{Pins, remove_directory},
 };
 use crate::{
@@ -60,6 +61,10 @@ pub(crate) struct Tables {
     /// Large lists of the generations that are live (`None`: not this daemon's) and staged.
     live_lists: Option<Vec<Arc<LargeList>>>,
     staged_lists: Vec<Arc<LargeList>>,
+    marks: Marks,
+    /// The ports of the generations that are live (`None`: not this daemon's) and staged.
+    live_marks: Option<Box<PortMarks>>,
+    staged_marks: Option<Box<PortMarks>>,
     /// What is live.
     live: Header,
     /// Whether the tables were pinned by an earlier daemon.
@@ -91,7 +96,7 @@ impl Tables {
     /// The pinned tables, if every one is there with the right type and sizes (aya does not compare them).
     fn adopt(object: &Object, pins: &Pins, directory: &Path) -> Option<Self> {
         for (name, shape) in &object.shapes {
-            let info = MapData::from_pin(directory.join(name)).ok()?.info().ok()?;
+            let info = MapData::from_pin(directory.join(pin_name(name))).ok()?.info().ok()?;
             let found = (info.map_type().ok()? as u32, info.key_size(), info.max_entries());
             // The kernel counts bytes of a ring buffer in max_entries, rounded to pages by the loader.
             let same_value = info.value_size() == shape.value || *name == "EVENTS";
@@ -118,6 +123,7 @@ impl Tables {
         let [ports, slots, endpoints, verdicts, entries, sample, lost, events, guard, bans, budgets, _] =
             MAPS.map(&mut take);
         let lists = LISTS.into_iter().map(&mut take).collect::<Result<Vec<_>, _>>()?;
+        let marks = take(MARKS)?;
         let tables = |error: MapError| refuse_map("opened", &error);
         Ok(Self {
             directory,
@@ -134,6 +140,9 @@ impl Tables {
             lists: Lists::open(lists, adopted).map_err(tables)?,
             live_lists: None,
             staged_lists: Vec::new(),
+            marks: Marks::open(marks).map_err(tables)?,
+            live_marks: None,
+            staged_marks: None,
             live: Header { number: 0, bank: 0 },
             adopted,
         })
@@ -142,7 +151,7 @@ impl Tables {
     /// Whether every table still has its pin. One without could not be found by the next daemon, nor by the next
     /// program, which would make itself another.
     pub(crate) fn pinned(&self) -> bool {
-        MAPS.iter().chain([&LIVE]).all(|name| self.directory.join(name).exists())
+        MAPS.iter().chain([&MARKS, &LIVE]).all(|name| self.directory.join(pin_name(name)).exists())
     }
 
     /// What is live.
@@ -157,6 +166,7 @@ impl Tables {
     pub(crate) fn stage(&mut self, next: &FilterTables, bank: u32) -> Result<(), Refusal> {
         self.staged_lists = next.lists().to_vec();
         let lists = self.lists.place(&self.staged_lists)?;
+        self.staged_marks = Some(Box::new(next.port_marks()));
         self.write(next, bank, &lists).map_err(|error| refuse_map("written", &error))?;
         let same = self.verify(next, bank, &lists).map_err(|error| refuse_map("read back", &error))?;
         same.then_some(()).ok_or_else(|| {
@@ -174,6 +184,8 @@ impl Tables {
         for (key, number) in next.endpoints(bank) {
             self.endpoints.insert(key, number, 0)?;
         }
+        // Before any packet could find a word: until then a mark only leads to the live table, which has none.
+        self.marks.add(&next.port_marks())?;
         // Made anew for each generation, so every word that is not set is 0.
         let mut ports = Array::<MapData, u32>::create(PORT_WORDS, self.port_shape.flags)?;
         for (index, word) in port_words(next, bank) {
@@ -195,6 +207,9 @@ impl Tables {
                 return Ok(false);
             }
         }
+        if !self.marks.has(&next.port_marks())? {
+            return Ok(false);
+        }
         let ports = port_table(&self.directory.join(STAGED))?;
         for (index, word) in port_words(next, bank) {
             if ports.get(&index, 0)? != word {
@@ -215,6 +230,7 @@ impl Tables {
         self.ports.set(0, &table, 0).map_err(|error| refuse_map("published", &error))?;
         self.live = header;
         self.live_lists = Some(std::mem::take(&mut self.staged_lists));
+        self.live_marks = self.staged_marks.take();
         // A daemon that dies before this line finds the live table under the other name (`live_header`).
         if let Err(error) = fs::rename(&staged, self.directory.join(LIVE)) {
             tracing::warn!(%error, "the live port table keeps its temporary pin");
@@ -222,10 +238,11 @@ impl Tables {
         Ok(())
     }
 
-    /// Forgets a staged generation, or what the last publication replaced: rows that are not of the live generation.
+    /// Forgets a staged generation, or what the last publication replaced: lists, rows and marks that are not of the live
+    /// generation.
     ///
     /// # Errors
-    /// The kernel refused; the rows only take room.
+    /// The kernel refused; what remains only takes room and time.
     pub(crate) fn sweep(&mut self) -> Result<(), MapError> {
         self.lists.keep(self.live_lists.as_deref(), &self.staged_lists);
         let live = self.live.number;
@@ -237,7 +254,7 @@ impl Tables {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.marks.keep(self.live_marks.as_deref(), self.staged_marks.as_deref())
     }
 
     /// Forgets a staged generation.
@@ -246,6 +263,7 @@ impl Tables {
     /// As [`Tables::sweep`].
     pub(crate) fn abandon(&mut self) -> Result<(), MapError> {
         self.staged_lists.clear();
+        self.staged_marks = None;
         remove_if_there(&self.directory.join(STAGED))?;
         self.sweep()
     }

@@ -14,8 +14,8 @@ use gateway_common::{
     reason::Reason,
     table::{
         self, BANK_SLOTS, CHAIN_MAX, ENDPOINT_ROWS, ENTRY_DRAINING, EndpointKey, HASHED, PORT_BANK,
-        PORT_GENERATION, PORT_WORDS, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR, SLOT_OPEN, SLOT_SILENT, Slot,
-        port_index,
+        PORT_GENERATION, PORT_MARKS, PORT_WORDS, PortMarks, SLOT_ECHO_ALL, SLOT_ENTRIES, SLOT_MONITOR,
+        SLOT_OPEN, SLOT_SILENT, Slot, port_index, port_mark,
     },
 };
 use ipnet::IpNet;
@@ -144,6 +144,19 @@ impl FilterTables {
             }
         }
         words
+    }
+
+    /// The marks of the ports that the port table has a word for.
+    #[must_use]
+    pub fn port_marks(&self) -> PortMarks {
+        let mut marks = [0; PORT_MARKS as usize];
+        for port in self.ports.keys() {
+            let (word, mark) = port_mark(port_index(*port));
+            if let Some(word) = marks.get_mut(word as usize) {
+                *word |= mark;
+            }
+        }
+        marks
     }
 
     /// The rows of the endpoint table, with slot numbers of `bank`.
