@@ -71,19 +71,14 @@ pub(crate) fn cable() -> anyhow::Result<(NetNs, NetNs, Pid)> {
     Ok((sender, receiver, napi))
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let (sender, receiver, napi) = cable()?;
-    let mut floods = Vec::new();
-    for round in 0..options.rounds {
-        let candidates = [xdp, nftables, empty, reads, counts];
-        for step in 0..candidates.len() {
-            let candidate = candidates[(round + step) % candidates.len()];
-            floods.push(candidate(options, round, &sender, &receiver, napi)?);
-        }
-    }
-    print(&floods);
-    println!("\n{}; {} floods of {} packets each", report::Machine::this(), options.rounds, options.packets);
-    report::keep(&crate::output_directory(), "flood", &floods)
+/// What stands in the flood's way.
+#[derive(Clone, Copy)]
+enum Filter {
+    /// The shipped program.
+    Gateway,
+    Nftables,
+    /// A program of the bench's own object.
+    Floor(&'static str),
 }
 
 const XDP: &str = "gateway (native XDP)";
@@ -92,69 +87,61 @@ const READS: &str = "reads the headers, drops (what the frame itself costs)";
 const COUNTS: &str = "reads the headers, counts, drops (the least that a filter can do)";
 const NFTABLES: &str = "nftables netdev ingress, interval set";
 
-fn xdp(
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
-    receiver: &NetNs,
-    napi: Pid,
-) -> anyhow::Result<Flood> {
-    receiver.within(|| {
-        let interface = nix::net::if_::if_nametoindex(RECEIVER)?;
-        let mut ebpf = policy::load(interface)?;
-        attach(&mut ebpf, "gateway")?;
-        let flood = flood(options, XDP, round, sender, receiver, napi)?;
-        let dropped = policy::not_allowed(&ebpf)?;
-        ensure!(dropped >= flood.packets * 99 / 100, "the filter dropped {dropped} of {}", flood.packets);
-        Ok(flood)
-    })
+const CANDIDATES: [(&str, Filter); 5] = [
+    (EMPTY, Filter::Floor("empty")),
+    (READS, Filter::Floor("reads")),
+    (COUNTS, Filter::Floor("counts")),
+    (XDP, Filter::Gateway),
+    (NFTABLES, Filter::Nftables),
+];
+
+/// The entry point that the daemon attaches where the kernel takes it.
+pub(crate) const SHIPPED: &str = "gateway_frags";
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let (sender, receiver, napi) = cable()?;
+    let mut floods = Vec::new();
+    for round in 0..options.rounds {
+        for step in 0..CANDIDATES.len() {
+            let (candidate, filter) = CANDIDATES[(round + step) % CANDIDATES.len()];
+            let flood = || flood(options, candidate, round, &sender, &receiver, napi);
+            floods.push(behind(filter, &receiver, flood).with_context(|| candidate.to_owned())?);
+        }
+    }
+    print(&floods);
+    println!("\n{}; {} floods of {} packets each", report::Machine::this(), options.rounds, options.packets);
+    report::keep(&crate::output_directory(), "flood", &floods)
 }
 
-fn empty(
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
+/// Floods the receiver behind `filter`, which must have dropped nearly all of it.
+fn behind(
+    filter: Filter,
     receiver: &NetNs,
-    napi: Pid,
+    flood: impl FnOnce() -> anyhow::Result<Flood> + Send,
 ) -> anyhow::Result<Flood> {
-    floor(EMPTY, "empty", options, round, sender, receiver, napi)
-}
-
-fn reads(
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
-    receiver: &NetNs,
-    napi: Pid,
-) -> anyhow::Result<Flood> {
-    floor(READS, "reads", options, round, sender, receiver, napi)
-}
-
-fn counts(
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
-    receiver: &NetNs,
-    napi: Pid,
-) -> anyhow::Result<Flood> {
-    floor(COUNTS, "counts", options, round, sender, receiver, napi)
-}
-
-/// A program of the bench's own object.
-fn floor(
-    candidate: &'static str,
-    program: &'static str,
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
-    receiver: &NetNs,
-    napi: Pid,
-) -> anyhow::Result<Flood> {
-    receiver.within(|| {
-        let mut ebpf = EbpfLoader::new().load(&policy::object("gateway-bench")?)?;
-        attach(&mut ebpf, program)?;
-        flood(options, candidate, round, sender, receiver, napi)
-    })
+    let (flood, dropped) = match filter {
+        Filter::Nftables => {
+            load_rules(receiver)?;
+            let flood = flood();
+            let dropped = unload_rules(receiver)?;
+            (flood?, dropped)
+        }
+        Filter::Gateway => receiver.within(|| {
+            let mut ebpf = policy::load(nix::net::if_::if_nametoindex(RECEIVER)?)?;
+            attach(&mut ebpf, SHIPPED)?;
+            let flood = flood()?;
+            anyhow::Ok((flood, policy::not_allowed(&ebpf)?))
+        })?,
+        Filter::Floor(program) => receiver.within(|| {
+            let mut ebpf = EbpfLoader::new().load(&policy::object("gateway-bench")?)?;
+            attach(&mut ebpf, program)?;
+            let flood = flood()?;
+            let all = flood.packets;
+            anyhow::Ok((flood, all))
+        })?,
+    };
+    ensure!(dropped >= flood.packets * 99 / 100, "{dropped} of {} were dropped", flood.packets);
+    Ok(flood)
 }
 
 /// Puts a program on the receiver, in the driver; it comes off with `ebpf` at the end of the round.
@@ -163,21 +150,6 @@ pub(crate) fn attach(ebpf: &mut Ebpf, name: &'static str) -> anyhow::Result<()> 
     program.load()?;
     program.attach(RECEIVER, XdpMode::Driver)?;
     Ok(())
-}
-
-fn nftables(
-    options: &Options,
-    round: usize,
-    sender: &NetNs,
-    receiver: &NetNs,
-    napi: Pid,
-) -> anyhow::Result<Flood> {
-    load_rules(receiver)?;
-    let flood = flood(options, NFTABLES, round, sender, receiver, napi);
-    let dropped = unload_rules(receiver)?;
-    let flood = flood?;
-    ensure!(dropped >= flood.packets * 99 / 100, "nftables dropped {dropped} of {}", flood.packets);
-    Ok(flood)
 }
 
 /// The same policy as an interval set of nftables at the netdev ingress hook.
@@ -254,7 +226,7 @@ fn send(packets: u32) -> anyhow::Result<()> {
 fn print(floods: &[Flood]) {
     let cost = |candidate: &'static str| floods.iter().filter(move |flood| flood.candidate == candidate);
     println!("\n| SYN flood on veth | receiver's CPU, ns per dropped packet [min..max] |\n|---|---|");
-    for candidate in [EMPTY, READS, COUNTS, XDP, NFTABLES] {
+    for (candidate, _) in CANDIDATES {
         let spread = report::Spread::of(cost(candidate).map(|flood| flood.cpu_ns_per_packet));
         println!("| {candidate} | {:.0} [{:.0}..{:.0}] |", spread.median, spread.min, spread.max);
     }
@@ -293,7 +265,7 @@ pub(crate) fn pin(thread: Pid, core: usize) -> anyhow::Result<()> {
 }
 
 /// Nanoseconds that a thread has run (`/proc/<pid>/schedstat`).
-fn run_time(thread: Pid) -> anyhow::Result<u64> {
+pub(crate) fn run_time(thread: Pid) -> anyhow::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
     Ok(text.split_whitespace().next().context("schedstat is empty")?.parse()?)
 }

@@ -8,7 +8,7 @@
 //! | `filter.rs` | nanoseconds per packet of the shipped XDP object, by `BPF_PROG_TEST_RUN`, against an empty program |
 //! | `lists.rs` | the same under large lists, with random sources |
 //! | `flood.rs` | CPU per dropped packet on veth against nftables netdev ingress |
-//! | `survival.rs` | what a flood leaves of an allowed flow, against nftables netdev ingress and no filter |
+//! | `survival/` | what a flood leaves of an allowed flow, against nftables netdev ingress and no filter |
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 #![expect(
