@@ -4,6 +4,8 @@
 //! `target/tools`: hyperframe and hpack as frame tool, grpcio, Autobahn. Where a new test goes:
 //! - `stage`: not tests; a daemon, instances behind it, and how a judge is called.
 //! - `http2`: the table of HTTP/2 cases (`h2/cases.py`), all 146 of the usual suite.
+//! - `floods`: attacks on HTTP/2 replayed (`h2/floods.py`), and what they cost.
 
+mod floods;
 mod http2;
 mod stage;

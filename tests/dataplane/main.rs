@@ -13,6 +13,7 @@
 //! - `upstream_tls`: TLS towards instances, names with several addresses
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
+//! - `deadlines`: peers that are slow, stuck or silent
 //! - `overload`: no memory, no places
 //! - `records`: access log, counters, metrics
 #![expect(
@@ -25,6 +26,7 @@ mod balance;
 mod behind;
 mod bodies;
 mod changes;
+mod deadlines;
 mod faults;
 mod forwarding;
 mod overload;

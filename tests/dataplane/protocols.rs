@@ -199,26 +199,30 @@ fn websockets_pass_both_ways_after_the_101() {
     assert_eq!((reply.status, reply.text()), (200, "test"));
 }
 
+/// A window that is never opened, and one that is opened once: either way nothing of the answer is asked for any more.
 #[test]
 fn a_client_that_keeps_its_window_shut_is_cut() {
     let upstream = Upstream::new();
     let limits = Limits { write_stall: Duration::from_millis(500), ..Limits::default() };
     let world = World::limited(&[upstream.address], limits);
-    block_on(async {
-        let stream = TcpStream::connect(world.http).await.unwrap();
-        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(1000)
-            .handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        let connection = tokio::spawn(connection);
-        let ask =
-            request(&world, "/api/predict/test/bytes/1000000", TOKEN).body(Full::<Bytes>::default()).unwrap();
-        let response: Response<Incoming> = sender.send_request(ask).await.unwrap();
-        // The body is held and never read: the window stays shut.
-        let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
-        assert!(ended.is_ok(), "the connection is held for ever");
-        drop(response);
-    });
-    eventually("the stream is let go", || world.traffic().services[0].active == 0);
+    for window in [0, 1000] {
+        block_on(async {
+            let stream = TcpStream::connect(world.http).await.unwrap();
+            let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(window)
+                .handshake(TokioIo::new(stream))
+                .await
+                .unwrap();
+            let connection = tokio::spawn(connection);
+            let ask = request(&world, "/api/predict/test/bytes/1000000", TOKEN)
+                .body(Full::<Bytes>::default())
+                .unwrap();
+            let response: Response<Incoming> = sender.send_request(ask).await.unwrap();
+            // The body is held and never read: the window stays shut.
+            let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+            assert!(ended.is_ok(), "the connection is held for ever with a window of {window}");
+            drop(response);
+        });
+        eventually("the stream is let go", || world.traffic().services[0].active == 0);
+    }
 }

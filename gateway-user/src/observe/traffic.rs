@@ -49,6 +49,10 @@ pub enum Refused {
     Memory,
 }
 
+/// What an HTTP/2 client floods the gateway with: requests that it cancels, frames that carry nothing, frames beyond
+/// the bounds of the protocol's library.
+pub const FLOODS: [&str; 3] = ["resets", "overhead", "frames"];
+
 /// Stable names of [`Refused`].
 pub const REFUSALS: [&str; 8] =
     ["not_allowed", "closed", "draining_new", "other", "capacity", "banned", "connection_cap", "memory"];
@@ -127,6 +131,8 @@ pub struct ListenerCells {
     pub cut: Cell,
     pub handshakes: Cell,
     pub handshake_failures: Cell,
+    /// HTTP/2 connections closed because their client floods us, by [`FLOODS`].
+    pub floods: [Cell; FLOODS.len()],
     /// Answers that no service gave: unknown host, no route, malformed requests, by class.
     pub classes: [Cell; CLASSES.len()],
 }
@@ -254,6 +260,8 @@ pub struct ListenerTraffic {
     pub cut: u64,
     pub handshakes: u64,
     pub handshake_failures: u64,
+    /// HTTP/2 connections closed because their client floods the gateway, by what with.
+    pub floods: BTreeMap<&'static str, u64>,
     /// Connections closed at accept, by reason (tier (c)).
     pub refused: BTreeMap<&'static str, u64>,
     /// Answers that no service gave.
@@ -367,6 +375,11 @@ impl ListenerCounters {
             cut: sum(|cells| &cells.cut),
             handshakes: sum(|cells| &cells.handshakes),
             handshake_failures: sum(|cells| &cells.handshake_failures),
+            floods: FLOODS
+                .into_iter()
+                .enumerate()
+                .map(|(index, name)| (name, each(&|cells| cells.floods.get(index).map(Cell::get))))
+                .collect(),
             refused: REFUSALS
                 .into_iter()
                 .enumerate()

@@ -62,8 +62,12 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// A client that takes no byte of its response for this long is cut.
     pub write_stall: Duration,
+    /// The least that such a client must take on average, in bytes per second; 0: anything.
+    pub answer_rate: u32,
     /// A client that sends no byte of its body for this long gets 408.
     pub body_idle: Duration,
+    /// The least that it must send on average until it is answered, in bytes per second; 0: anything.
+    pub body_rate: u32,
     /// An unused upstream connection is kept this long: less than the 5 s after which common model servers close.
     pub upstream_idle: Duration,
     /// Unused upstream connections per instance and worker.
@@ -104,7 +108,10 @@ impl Default for Limits {
             header: Duration::from_secs(15),
             keep_alive: Duration::from_secs(75),
             write_stall: Duration::from_secs(60),
+            // A telephone line of the sixties is faster; Kestrel and IIS ask for as much, both ways.
+            answer_rate: 240,
             body_idle: Duration::from_secs(30),
+            body_rate: 240,
             upstream_idle: Duration::from_secs(4),
             upstream_spare: 256,
             connections: 200_000,

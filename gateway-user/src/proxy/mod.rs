@@ -14,6 +14,7 @@ mod http;
 mod listener;
 mod memory;
 mod proxy_protocol;
+mod rate;
 mod route;
 mod sites;
 pub mod stage;

@@ -219,6 +219,14 @@ impl Client {
         }
     }
 
+    /// Whether nothing comes, and the connection stays, for so long. What comes is still there to be read.
+    pub(crate) fn is_quiet(&mut self, patience: Duration) -> bool {
+        self.tcp.set_read_timeout(Some(patience)).unwrap();
+        let seen = self.stream.fill_buf().map(<[u8]>::len).map_err(|error| error.kind());
+        self.tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        matches!(seen, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+
     pub(crate) fn local(&self) -> SocketAddr {
         self.tcp.local_addr().unwrap()
     }

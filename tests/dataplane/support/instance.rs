@@ -36,7 +36,7 @@ use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
 /// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart, `/hang`
-/// never answers, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer,
+/// never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer,
 /// `/trailers` ends in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
@@ -247,6 +247,10 @@ async fn answer(
             }
             std::future::pending().await
         }
+        "/hang-up" => match request.into_body().collect().await {
+            Ok(body) => text(body.to_bytes().len().to_string()),
+            Err(_) => return Err(std::io::Error::other("the body broke off")),
+        },
         "/drop" => return Err(std::io::Error::other("dropped on purpose")),
         "/slow-start" => {
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -71,6 +71,19 @@ impl Collector for TrafficCollector {
                 ])?)?;
             }
         }
+        let (name, help) = names::FLOODS;
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for listener in listeners {
+            for (what, count) in &listener.floods {
+                let [gateway, name, channel] = listener_labels(listener);
+                ConstCounter::new(*count).encode(family.encode_family(&[
+                    gateway,
+                    name,
+                    channel,
+                    ("what", *what),
+                ])?)?;
+            }
+        }
         let (name, help) = names::LIVE;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for listener in listeners {

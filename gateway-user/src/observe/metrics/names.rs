@@ -81,6 +81,11 @@ pub const FILTER_BYTES: (&str, &str) =
     ("gateway_filter_bytes", "Bytes to listeners judged in the kernel, by listener, channel and reason");
 /// TLS handshakes.
 pub const HANDSHAKES: (&str, &str) = ("gateway_tls_handshakes", "TLS handshakes, by result");
+/// HTTP/2 floods.
+pub const FLOODS: (&str, &str) = (
+    "gateway_http2_floods",
+    "HTTP/2 connections closed because their client floods the gateway, by what with",
+);
 /// Answers of the gateway itself.
 pub const OWN_ANSWERS: (&str, &str) =
     ("gateway_own_answers", "Answers that no service gave, by status class");

@@ -15,8 +15,12 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::proxy::{
     failure::Failure,
+    rate::Floor,
     upstream::Lease,
-    worker::{record::Record, timer::Deadline},
+    worker::{
+        record::Record,
+        timer::{Deadline, Timers},
+    },
 };
 
 /// A body broke off for this reason.
@@ -44,6 +48,10 @@ pub(crate) struct Progress {
     pub(crate) kept: RefCell<Option<Kept>>,
     /// What did not pass yet when an attempt broke off.
     rest: RefCell<Option<(Incoming, Box<Transfer>)>>,
+    /// The instance answers already, or they talk to each other: the client may take its time with the rest.
+    pub(crate) dialogue: Cell<bool>,
+    /// The client is waited for.
+    pub(crate) waiting: Cell<bool>,
 }
 
 /// Bytes of a body that are kept in case the request must be sent once more: most are far smaller, and a larger one is
@@ -71,16 +79,20 @@ struct Transfer {
     /// Bytes that may still pass.
     left: u64,
     progress: Rc<Progress>,
+    floor: Floor,
+    /// In a dialogue, for how long the client may be silent.
     idle: Duration,
+    timers: Rc<Timers>,
     deadline: Deadline,
-    waiting: bool,
+    /// The deadline is that of a silence in a dialogue, which may begin while the client is waited for.
+    idling: bool,
 }
 
 /// Limits of a request body.
 pub(crate) struct Bounds {
     pub(crate) limit: u64,
+    pub(crate) floor: Floor,
     pub(crate) idle: Duration,
-    pub(crate) deadline: Deadline,
 }
 
 // === impl Progress ===
@@ -132,10 +144,11 @@ impl Upload {
         }
     }
 
-    pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>) -> Self {
-        let Bounds { limit, idle, deadline } = bounds;
+    pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>, timers: &Rc<Timers>) -> Self {
+        let Bounds { limit, floor, idle } = bounds;
+        let (timers, deadline) = (Rc::clone(timers), timers.deadline(idle));
         deadline.disarm();
-        let transfer = Transfer { left: limit, progress, idle, deadline, waiting: false };
+        let transfer = Transfer { left: limit, progress, floor, idle, timers, deadline, idling: false };
         Self { again: None, body: Some(body), transfer: Some(Box::new(transfer)) }
     }
 }
@@ -159,10 +172,7 @@ impl Body for Upload {
         };
         match polled {
             Poll::Pending => {
-                if !transfer.waiting {
-                    transfer.waiting = true;
-                    transfer.deadline.arm(transfer.idle);
-                }
+                transfer.wait();
                 transfer.deadline.poll(context).map(|_| Some(Err(transfer.fail(Failure::ClientTimeout))))
             }
             Poll::Ready(None) => {
@@ -171,9 +181,8 @@ impl Body for Upload {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
             Poll::Ready(Some(Ok(frame))) => {
-                transfer.waiting = false;
-                transfer.deadline.disarm();
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                transfer.arrived(length);
                 match transfer.left.checked_sub(length) {
                     Some(left) => {
                         transfer.left = left;
@@ -219,6 +228,26 @@ impl Drop for Upload {
 }
 
 impl Transfer {
+    /// The client is waited for.
+    fn wait(&mut self) {
+        if self.progress.dialogue.get() {
+            if !std::mem::replace(&mut self.idling, true) {
+                self.deadline.arm(self.idle);
+            }
+        } else {
+            self.floor.wait(self.timers.tick());
+            self.deadline.set(self.floor.due().unwrap_or_default());
+        }
+        self.progress.waiting.set(true);
+    }
+
+    fn arrived(&mut self, bytes: u64) {
+        self.floor.note(bytes, self.timers.tick());
+        self.progress.waiting.set(false);
+        self.idling = false;
+        self.deadline.disarm();
+    }
+
     fn fail(&self, failure: Failure) -> BodyError {
         if self.progress.fault.get().is_none() {
             self.progress.fault.set(Some(failure));
@@ -236,13 +265,22 @@ pub(crate) enum Answer {
     Relay(Relay),
 }
 
+/// How fast the client takes one HTTP/2 stream.
+struct StreamOutflow {
+    floor: Floor,
+    /// Bytes that were handed out last.
+    handed: u64,
+    /// Where the connection looks for the tick at which that was too long ago.
+    due: Rc<Cell<u32>>,
+}
+
 /// A response body on its way to the client.
 pub(crate) struct Relay {
     body: Incoming,
     record: Record,
     lease: Option<Lease>,
-    /// On an HTTP/2 connection: since when the client takes nothing.
-    stalled: Option<Rc<Cell<u32>>>,
+    /// On an HTTP/2 connection: how the client takes the stream.
+    outflow: Option<StreamOutflow>,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
@@ -259,12 +297,14 @@ impl Relay {
         idle: Duration,
     ) -> Self {
         deadline.disarm();
-        let stalled = record.conn().http2.get().then(|| {
-            let since = Rc::new(Cell::new(0));
-            record.conn().streams.borrow_mut().push(Rc::clone(&since));
-            since
+        let outflow = record.conn().http2.get().then(|| {
+            let limits = &record.worker().shared.config.limits;
+            let floor = Floor::new(limits.answer_rate, Timers::ticks(limits.write_stall));
+            let due = Rc::new(Cell::new(0));
+            record.conn().streams.borrow_mut().push(Rc::clone(&due));
+            StreamOutflow { floor, handed: 0, due }
         });
-        Self { body, record, lease: Some(lease), stalled, deadline, idle, waiting: false }
+        Self { body, record, lease: Some(lease), outflow, deadline, idle, waiting: false }
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -293,8 +333,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(mine) = &self.stalled {
-            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, mine));
+        if let Some(outflow) = &self.outflow {
+            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, &outflow.due));
         }
         // With a declared length the server does not ask for the end: it knows.
         if self.body.is_end_stream() {
@@ -316,10 +356,15 @@ impl Body for Answer {
             Self::Relay(relay) => relay,
         };
         let polled = Pin::new(&mut relay.body).poll_frame(context);
-        if let Some(since) = &relay.stalled {
+        if let Some(outflow) = &mut relay.outflow {
+            let tick = relay.record.worker().timers.tick();
             // What was handed out is the client's to take until the next is asked for.
-            let tick = if polled.is_ready() { relay.record.worker().timers.tick() } else { 0 };
-            since.set(tick);
+            outflow.floor.note(std::mem::take(&mut outflow.handed), tick);
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                outflow.handed = frame.data_ref().map_or(0, |data| data.len() as u64);
+                outflow.floor.wait(tick);
+            }
+            outflow.due.set(outflow.floor.due().unwrap_or_default());
         }
         match polled {
             Poll::Pending => {

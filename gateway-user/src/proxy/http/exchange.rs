@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
@@ -33,6 +33,7 @@ use crate::{
         failure::Failure,
         forwarded::{self, Told},
         listener::live::Conn,
+        rate::Floor,
         stage::Outcome,
         upstream::{
             self, Lease, Missed, Pick, Sender, Tried,
@@ -42,7 +43,7 @@ use crate::{
             Worker,
             record::{Asked, Record},
             target::Target,
-            timer::{Deadline, Late},
+            timer::{Deadline, Late, Timers},
         },
     },
     snapshot::http::Protocol,
@@ -133,10 +134,13 @@ pub(crate) async fn run(
     } else {
         let progress = Rc::new(Progress::default());
         record.progress = Some(Rc::clone(&progress));
+        // Messages of a gRPC stream come when there is something to say.
+        progress.dialogue.set(service.protocol == Protocol::Grpc);
         *progress.kept.borrow_mut() = keep.then(Kept::default);
-        let idle = worker.shared.config.limits.body_idle;
-        let bounds = Bounds { limit: service.body_limit, idle, deadline: worker.timers.deadline(idle) };
-        Upload::new(body, bounds, progress)
+        let limits = &worker.shared.config.limits;
+        let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
+        let bounds = Bounds { limit: service.body_limit, floor, idle: service.timeouts.idle };
+        Upload::new(body, bounds, progress, &worker.timers)
     };
     let idempotent = parts.method.is_idempotent();
     let mut replay = keep.then(|| Replay::keep(&parts, worker.buffer()));
@@ -201,6 +205,9 @@ pub(crate) async fn run(
         worker.recycle(replay.into_buffer());
     }
     record.answered(head.status.as_u16());
+    if let Some(progress) = &record.progress {
+        progress.dialogue.set(true);
+    }
     head.version = Version::HTTP_11;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
@@ -253,6 +260,9 @@ fn judge(
     let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
     let mut told = Told::Nothing;
     let (name, outcome) = match view.listeners.get(index) {
+        Some(listener) if is_crowded(&parts.headers, worker.shared.config.limits.head_fields) => {
+            (listener.listener.name.as_str(), Outcome::Refuse(Failure::HeadTooLarge, None))
+        }
         Some(listener) => {
             let speaker = conn.client.borrow().address.ip();
             told = forwarded::read(head.fields, speaker, &listener.listener.forwarders);
@@ -318,6 +328,12 @@ fn judge(
             ))
         }
     }
+}
+
+/// Whether there are more fields than `most`. The pieces into which HTTP/2 clients cut their cookies are one field, which
+/// the parser's bound on bytes keeps small (RFC 9113 §8.2.3).
+fn is_crowded(fields: &HeaderMap, most: usize) -> bool {
+    fields.len() > most && fields.len() - fields.get_all(header::COOKIE).iter().count() > most
 }
 
 /// What an error of the HTTP client means.
@@ -409,7 +425,7 @@ async fn answer<F: Future>(
     record: &Record,
     first_byte: Duration,
 ) -> Result<F::Output, Late> {
-    let mut sent = record.body_sent();
+    let (mut sent, mut passed) = (record.body_sent(), record.bytes_in());
     deadline.arm(first_byte);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = sending.as_mut().poll(context) {
@@ -417,9 +433,13 @@ async fn answer<F: Future>(
         }
         match deadline.poll(context) {
             Poll::Ready(Late) if sent => Poll::Ready(Err(Late)),
+            // An instance that stopped to take the body.
+            Poll::Ready(Late) if passed == record.bytes_in() && !record.awaits_client() => {
+                Poll::Ready(Err(Late))
+            }
             Poll::Ready(Late) => {
                 // The body was still on its way when the deadline was set.
-                sent = record.body_sent();
+                (sent, passed) = (record.body_sent(), record.bytes_in());
                 deadline.arm(first_byte);
                 deadline.poll(context).map(Err)
             }

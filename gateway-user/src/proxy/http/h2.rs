@@ -1,13 +1,14 @@
-//! HTTP/2 towards clients: hyper with every limit set.
+//! HTTP/2 towards clients: hyper with every limit set, and a guard before it for what hyper does not count.
 
-use std::{future::poll_fn, rc::Rc, time::Duration};
+use std::{error::Error as _, future::poll_fn, rc::Rc, time::Duration};
 
 use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::exchange;
+use super::{exchange, frames::Flood, guard::Watched};
 use crate::{
+    defence::Offence,
     observe::load::Full,
     proxy::{
         budget::cost,
@@ -16,6 +17,34 @@ use crate::{
         worker::{Worker, timer::Timers},
     },
 };
+
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Streams of a connection at a time. RFC 9113 §6.5.2 asks for 100 at least; gRPC clients open no second connection.
+const STREAMS: u32 = 256;
+/// Bytes of a body that a client may send before its instance has taken them. 256 KiB keep 20 Mbit/s busy at a round trip
+/// of 100 ms; all streams together may hold 1 MiB.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The protocol's least, so that no frame keeps others waiting for long.
+const FRAME: u32 = 16 * 1024;
+/// Bytes of a request's fields after decompression, each with 32 bytes on top (RFC 9113 §6.5.2): 1,024 fields at most,
+/// however small they are in the table. Answered with 431; four times as much closes the connection, and so do more
+/// than five CONTINUATION frames (CVE-2024-27316).
+const FIELDS: u32 = 32 * 1024;
+/// The decoder's table: the protocol's default, which clients assume until they have read ours.
+const FIELD_TABLE: u32 = 4096;
+/// Bytes of an answer that wait in a stream for the client's window.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams that are reset before we have looked at them (CVE-2023-44487): a batch of read bytes may hold so many.
+const UNSEEN_RESETS: usize = 20;
+/// Streams that a client makes us reset, in the life of a connection (CVE-2025-8671). Clients make no mistakes;
+/// those that send much to services that refuse it are answered first, which does not count.
+const FORCED_RESETS: usize = 128;
+/// A peer that answers no PING for this long is gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves `stream` until it ends.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
@@ -29,38 +58,65 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         return;
     }
     conn.http2.set(true);
-    conn.enter(Phase::Idle, worker.timers.tick().saturating_add(Timers::ticks(limits.keep_alive)));
+    // As long as for a head: the client's preface is the first thing that it has to say.
+    conn.enter(Phase::Head, worker.timers.tick().saturating_add(Timers::ticks(limits.header)));
+    let (watched, guard) = Watched::new(stream, PREFACE.len() as u32, &worker.timers);
     let handler = service_fn({
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
         move |request| exchange::run(Rc::clone(&worker), Rc::clone(&conn), request)
     });
-    let connection = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .adaptive_window(false)
-        .max_frame_size(16 * 1024)
-        .max_header_list_size(32 * 1024)
-        .header_table_size(4096)
-        .max_send_buf_size(128 * 1024)
-        // Rapid reset (CVE-2023-44487) and its relatives: few streams may be reset before they are accepted or answered.
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(128)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .serve_connection(TokioIo::new(stream), handler);
-    let mut connection = std::pin::pin!(connection);
-    let mut drained = false;
-    let result = poll_fn(|context| {
-        if conn.draining.get() && !drained {
-            drained = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(context)
-    })
-    .await;
-    if let Err(error) = result {
-        tracing::debug!(client = %conn.peer, %error, "HTTP/2 connection");
+    let result = {
+        let connection = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .adaptive_window(false)
+            .max_frame_size(FRAME)
+            .max_header_list_size(FIELDS)
+            .header_table_size(FIELD_TABLE)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(UNSEEN_RESETS)
+            .max_local_error_reset_streams(FORCED_RESETS)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_WAIT)
+            .serve_connection(TokioIo::new(guard), handler);
+        let mut connection = std::pin::pin!(connection);
+        let mut drained = false;
+        poll_fn(|context| {
+            if conn.draining.get() && !drained {
+                drained = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        })
+        .await
+        // The connection goes here, and with it everything that its requests hold.
+    };
+    let Err(error) = result else { return };
+    tracing::debug!(client = %conn.peer, %error, "HTTP/2 connection");
+    // Nobody else holds it any more.
+    let Ok(mut watched) = Rc::try_unwrap(watched).map(|watched| watched.into_inner()) else { return };
+    let flood = watched.flood();
+    if let Some(flood) = flood.or_else(|| is_calmed(&error).then_some(Flood::Frames)) {
+        noted(worker, conn, flood);
     }
+    if flood.is_some() {
+        watched.dismiss().await;
+    }
+}
+
+/// Whether hyper closed the connection because the client exceeds its limits.
+fn is_calmed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<::h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(::h2::Reason::ENHANCE_YOUR_CALM))
+}
+
+fn noted(worker: &Worker, conn: &Conn, flood: Flood) {
+    let counters = conn.counters.borrow();
+    if let Some(count) = counters.worker(worker.id).floods.get(flood.index()) {
+        count.add(1);
+    }
+    tracing::debug!(client = %conn.peer, ?flood, "HTTP/2 flood");
+    worker.shared.config.reports.offence(conn.peer.ip(), Offence::Limit);
 }

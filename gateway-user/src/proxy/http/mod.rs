@@ -3,6 +3,8 @@
 pub(crate) mod body;
 mod exchange;
 mod fields;
+mod frames;
+mod guard;
 mod h2;
 pub(crate) mod head;
 mod pipeline;

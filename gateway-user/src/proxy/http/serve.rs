@@ -33,8 +33,6 @@ use crate::proxy::{
     worker::{Worker, timer::Timers},
 };
 
-/// What an HTTP/2 connection with prior knowledge begins with (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long and how much of an unread body is taken in after a refusal, so that the client can read the answer
 /// before the close would reset it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -46,7 +44,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
     let _seat = worker.live.open(&conn, worker.id);
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
-    let socket = Socket::new(stream, &conn, &worker.timers, limits.header);
+    let socket = Socket::new(stream, &conn, &worker.timers, limits);
     let served = async {
         if proxy_protocol::accept(&worker, &conn, socket.tcp()).await {
             serve(&worker, socket, &conn).await;
@@ -100,11 +98,11 @@ async fn first_bytes(socket: &mut Socket) -> io::Result<(bool, Bytes)> {
         if socket.read_buf(&mut seen).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let length = seen.len().min(PREFACE.len());
-        if seen.get(..length) != PREFACE.get(..length) {
+        let length = seen.len().min(h2::PREFACE.len());
+        if seen.get(..length) != h2::PREFACE.get(..length) {
             return Ok((false, seen.into()));
         }
-        if length == PREFACE.len() {
+        if length == h2::PREFACE.len() {
             return Ok((true, seen.into()));
         }
     }

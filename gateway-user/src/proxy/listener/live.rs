@@ -55,9 +55,9 @@ pub(crate) struct Conn {
     pub(crate) phase: Cell<Phase>,
     /// Tick at which the phase is over; 0: never.
     pub(crate) deadline: Cell<u32>,
-    /// Tick since when a write is stuck; 0: none is.
+    /// Tick at which a write that is stuck has been so for too long; 0: none is.
     pub(crate) stalled: Cell<u32>,
-    /// HTTP/2 only: one cell per answer on its way, the tick since when the client takes nothing of it; 0: it does.
+    /// HTTP/2 only: one cell per answer on its way, the tick at which the client took too little of it; 0: it takes it.
     pub(crate) streams: RefCell<Vec<Rc<Cell<u32>>>>,
     pub(crate) in_flight: Cell<u32>,
     pub(crate) http2: Cell<bool>,
@@ -301,18 +301,19 @@ impl Live {
 
     /// Ends what is over its deadline at `tick`, among every `of`-th connection: looking at all of them at once would
     /// hold requests up when they are many.
-    pub(crate) fn reap(&self, tick: u32, write_stall: u32, of: usize) {
+    pub(crate) fn reap(&self, tick: u32, of: usize) {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let slots = self.slots.borrow();
         slots.iter().skip(turn % of.max(1)).step_by(of.max(1)).flatten().for_each(|conn| {
-            let deadline = conn.deadline.get();
-            let late = |since: u32| since != 0 && tick.saturating_sub(since) >= write_stall;
+            let late = |deadline: u32| deadline != 0 && tick >= deadline;
             // A client that keeps its window shut stalls a stream, not the socket; it would hold buffers for ever.
-            let stalled =
-                late(conn.stalled.get()) || conn.streams.borrow().iter().any(|since| late(since.get()));
-            if (deadline != 0 && tick >= deadline) || stalled {
+            let stuck = || conn.streams.borrow().iter().any(|deadline| late(deadline.get()));
+            if late(conn.deadline.get()) || late(conn.stalled.get()) || stuck() {
                 conn.finish(End::Late);
+            } else if conn.stalled.get() != 0 {
+                // The kernel knows whether the client takes anything; the task asks.
+                conn.wake();
             }
         });
     }

@@ -6,6 +6,7 @@ pub(crate) mod gate;
 mod holder;
 pub(crate) mod hush;
 pub(crate) mod live;
+pub(crate) mod outflow;
 pub(crate) mod recent;
 pub(crate) mod seats;
 pub(crate) mod socket;

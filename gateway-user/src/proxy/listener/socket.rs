@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::AsFd as _,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -14,8 +15,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::live::{Conn, End, Phase};
-use crate::proxy::worker::timer::Timers;
+use super::{
+    live::{Conn, End, Phase},
+    outflow::Outflow,
+};
+use crate::proxy::{config::Limits, worker::timer::Timers};
 
 /// A client's stream.
 pub(crate) struct Socket {
@@ -24,14 +28,19 @@ pub(crate) struct Socket {
     timers: Rc<Timers>,
     /// Ticks from the first byte of a head to its end.
     header: u32,
+    /// Ticks that an HTTP/2 client may be without a request.
+    keep_alive: u32,
+    outflow: Outflow,
     /// Bytes that were read to tell the protocol.
     replay: Bytes,
 }
 
 impl Socket {
-    pub(crate) fn new(tcp: TcpStream, conn: &Rc<Conn>, timers: &Rc<Timers>, header: Duration) -> Self {
-        let header = Timers::ticks(header);
-        Self { tcp, conn: Rc::clone(conn), timers: Rc::clone(timers), header, replay: Bytes::new() }
+    pub(crate) fn new(tcp: TcpStream, conn: &Rc<Conn>, timers: &Rc<Timers>, limits: &Limits) -> Self {
+        let (conn, timers) = (Rc::clone(conn), Rc::clone(timers));
+        let outflow = Outflow::new(limits.answer_rate, Timers::ticks(limits.write_stall));
+        let (header, keep_alive) = (Timers::ticks(limits.header), Timers::ticks(limits.keep_alive));
+        Self { tcp, conn, timers, header, keep_alive, outflow, replay: Bytes::new() }
     }
 
     /// The bare socket.
@@ -69,19 +78,29 @@ impl AsyncRead for Socket {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.tcp).poll_read(context, buffer))?;
-        if this.conn.phase.get() == Phase::Idle && !this.conn.http2.get() && buffer.filled().len() > before {
-            this.conn.enter(Phase::Head, this.timers.tick() + this.header);
+        if buffer.filled().len() > before {
+            match (this.conn.http2.get(), this.conn.phase.get()) {
+                (false, Phase::Idle) => this.conn.enter(Phase::Head, this.timers.tick() + this.header),
+                // It speaks; from now on its requests tell whether it is idle, and pings whether it is there.
+                (true, Phase::Head) => this.conn.enter(Phase::Idle, this.timers.tick() + this.keep_alive),
+                _ => {}
+            }
         }
         Poll::Ready(Ok(()))
     }
 }
 
 impl Socket {
-    fn noted(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Notes how far the client is; a connection that is stuck is woken once a second to look again.
+    fn noted(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let tick = self.timers.tick();
         match &result {
-            Poll::Pending if self.conn.stalled.get() == 0 => self.conn.stalled.set(self.timers.tick().max(1)),
-            Poll::Pending => {}
-            Poll::Ready(_) => self.conn.stalled.set(0),
+            Poll::Pending => self.conn.stalled.set(self.outflow.blocked(self.tcp.as_fd(), tick)),
+            Poll::Ready(Ok(bytes)) => {
+                self.outflow.wrote(*bytes, tick);
+                self.conn.stalled.set(0);
+            }
+            Poll::Ready(Err(_)) => {}
         }
         result
     }

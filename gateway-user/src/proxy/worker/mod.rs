@@ -261,7 +261,7 @@ impl Worker {
         self.relieve();
         // Connections and pools are looked at once a second: their deadlines are long.
         let limits = &self.shared.config.limits;
-        self.live.reap(tick, Timers::ticks(limits.write_stall), SECOND as usize);
+        self.live.reap(tick, SECOND as usize);
         if tick.is_multiple_of(SECOND) {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);

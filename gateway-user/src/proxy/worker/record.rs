@@ -274,7 +274,13 @@ impl Record {
         self.progress.as_ref().and_then(|progress| progress.fault.get())
     }
 
-    fn bytes_in(&self) -> u64 {
+    /// Whether the request's body waits for the client.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.waiting.get())
+    }
+
+    /// Bytes of the request's body that passed.
+    pub(crate) fn bytes_in(&self) -> u64 {
         self.progress.as_ref().map_or(0, |progress| progress.passed.get())
     }
 

@@ -1,0 +1,134 @@
+//! Peers that are slow, stuck or silent: each phase has its end, and whoever goes on is left alone.
+
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
+
+use gateway_user::proxy::Limits;
+
+use crate::support::{Client, TOKEN, Upstream, World, eventually};
+
+fn post(world: &World, path: &str, more: &str) -> String {
+    format!(
+        "POST /api/predict/test{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n{more}\r\n\r\n",
+        world.http
+    )
+}
+
+/// A byte before each deadline of silence kept an upload alive for as long as its sender liked.
+#[test]
+fn an_upload_that_trickles_is_408_and_one_that_keeps_the_rate_passes() {
+    let upstream = Upstream::new();
+    let limits = Limits { body_idle: Duration::from_secs(1), body_rate: 1000, ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
+    let start = Instant::now();
+    let trickle = thread::spawn({
+        let mut client = world.plain();
+        client.send(post(&world, "/hang", "Content-Length: 1000"));
+        move || {
+            // Three bytes a second, never silent for longer than a third of what a silence may be.
+            while client.try_send("x").is_ok() && client.is_quiet(Duration::from_millis(300)) {
+                assert!(start.elapsed() < Duration::from_secs(20), "it lives for ever");
+            }
+            client.reply(false)
+        }
+    });
+    let mut steady = world.plain();
+    steady.send(post(&world, "/hang-up", "Content-Length: 10000"));
+    for _ in 0..20 {
+        steady.send("x".repeat(500));
+        thread::sleep(Duration::from_millis(150));
+    }
+    assert_eq!(steady.reply(false).status, 200);
+    assert_eq!(trickle.join().unwrap().refusal(), (408, "client_timeout"));
+}
+
+/// Once the instance answers, the two talk to each other, and the rest of the body comes when there is something to say.
+#[test]
+fn a_dialogue_may_be_silent_for_as_long_as_the_service_says() {
+    let upstream = Upstream::new();
+    let limits = Limits { body_idle: Duration::from_millis(300), ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
+    let mut client = world.plain();
+    client.send(post(&world, "/echo", "Transfer-Encoding: chunked"));
+    client.send("1\r\na\r\n");
+    assert_eq!(client.head().unwrap().status, 200);
+    assert_eq!(client.chunk().unwrap(), Some(b"a".to_vec()));
+    thread::sleep(Duration::from_millis(1500));
+    client.send("1\r\nb\r\n0\r\n\r\n");
+    assert_eq!(client.chunk().unwrap(), Some(b"b".to_vec()));
+    assert_eq!(client.chunk().unwrap(), None);
+}
+
+/// An instance that takes the connection and a part of the body, and no more, held the request for ever.
+#[test]
+fn an_instance_that_stops_to_read_is_504() {
+    let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = World::new(&[stuck.local_addr().unwrap()]);
+    world.edit(|service| {
+        service.timeouts.first_byte = Duration::from_millis(500);
+        service.body_limit = 64 << 20;
+    });
+    let mut client = world.plain();
+    client.send(post(&world, "/", &format!("Content-Length: {}", 64 << 20)));
+    let start = Instant::now();
+    let block = vec![b'x'; 1 << 20];
+    while client.try_send(&block).is_ok() && client.is_quiet(Duration::from_millis(1)) {
+        assert!(start.elapsed() < Duration::from_secs(15), "it waits for ever");
+    }
+    assert_eq!(client.reply(false).refusal(), (504, "upstream_first_byte_timeout"));
+}
+
+/// A client that reads slowly but steadily gets all of it, also when the socket's buffer is so large that it takes
+/// longer than a stall may last until there is room in it again.
+#[test]
+fn a_steady_reader_gets_everything_and_a_stuck_one_is_cut() {
+    let upstream = Upstream::new();
+    let limits = Limits { write_stall: Duration::from_secs(1), ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
+    let length = 24 << 20;
+    let get = format!(
+        "GET /api/predict/test/bytes/{length} HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+        world.http
+    );
+    let mut stuck = world.plain();
+    stuck.send(&get);
+    let mut steady = world.plain();
+    steady.send(&get);
+    steady.head().unwrap();
+    let mut block = vec![0; 256 << 10];
+    let mut taken = 0;
+    while taken < length {
+        let count = steady.read_some(&mut block).unwrap();
+        assert!(count > 0, "it ended after {taken}");
+        taken += count;
+        thread::sleep(Duration::from_millis(20));
+    }
+    eventually("only the steady one is left", || world.traffic().listeners[0].live == 1);
+    // What lies in the buffers is still there to be read; the rest never comes.
+    let mut whole = 0;
+    loop {
+        match stuck.read_some(&mut block) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => whole += count,
+        }
+    }
+    assert!(whole < length, "{whole}");
+}
+
+/// TLS is up, and the client says nothing more, whichever protocol it chose.
+#[test]
+fn a_client_that_is_silent_after_its_handshake_is_reaped() {
+    let upstream = Upstream::new();
+    let limits = Limits { header: Duration::from_millis(300), ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut client = Client::tls(world.https, None, &[protocol]).unwrap();
+        assert!(client.ended(Duration::from_secs(5)).is_some(), "{protocol:?}");
+    }
+    let mut prior = world.plain();
+    prior.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(prior.ended(Duration::from_secs(5)).is_some());
+}
