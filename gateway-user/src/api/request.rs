@@ -202,7 +202,7 @@ mod tests {
             let _ = request.json::<wire::RollbackRequest>();
             let _ = request.json::<resource::Listener>();
             let _ = request.json::<resource::Service>();
-            let _ = request.json::<resource::ServicePatch>();
+            let _ = request.json::<resource::Patch>();
             let _ = request.json::<resource::Domain>();
             let _ = request.json::<resource::Route>();
         }
@@ -212,7 +212,7 @@ mod tests {
             let request = Request { body: text.into_bytes().into(), ..Request::default() };
             let _ = request.json::<wire::CidrsRequest>();
             let _ = request.json::<resource::Listener>();
-            let _ = request.json::<resource::ServicePatch>();
+            let _ = request.json::<resource::Patch>();
         }
     }
 }

@@ -82,6 +82,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/listeners/{name}" Read "Show a listener", &[], None, "ListenerItem", handler::listener::show;
     DELETE "/v1/listeners/{name}" Write "Delete a listener", CHANGE, None, "Changed", handler::listener::delete;
     POST "/v1/listeners/{name}/open" Write "Let allowed sources connect", CHANGE, None, "Changed", handler::listener::open;
+    PATCH "/v1/listeners/{name}" Write "Change some fields of a listener; null takes one back to its default", CHANGE, Some("ListenerPatch"), "Changed", handler::listener::update;
     PATCH "/v1/listeners/{name}/limits" Write "Change limits of a listener; null takes one off", CHANGE, Some("Limits"), "Changed", handler::listener::limit;
     POST "/v1/listeners/{name}/monitor" Write "Let what the allowlist would drop pass and count it, for a stated time", CHANGE, Some("Monitor"), "Changed", handler::listener::monitor;
     POST "/v1/listeners/{name}/close" Write "Refuse everybody", CHANGE, None, "Changed", handler::listener::close;
@@ -107,6 +108,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/vpcs" Read "List the private networks", &[], None, "VpcList", handler::vpc::list;
     POST "/v1/vpcs" Write "Attach a private network; the answer names its endpoint", CHANGE, Some("Vpc"), "VpcAdded", handler::vpc::add;
     GET "/v1/vpcs/{name}" Read "Show a private network", &[], None, "VpcItem", handler::vpc::show;
+    PATCH "/v1/vpcs/{name}" Write "Change some fields of a private network; null takes one back to its default", CHANGE, Some("VpcPatch"), "Changed", handler::vpc::update;
     DELETE "/v1/vpcs/{name}" Write "Detach a private network; its endpoint is silent", CHANGE, None, "Changed", handler::vpc::delete;
 
     GET "/v1/endpoint-services" Read "List the endpoint services, with `search` those with this text in a name", &["search"], None, "EndpointServiceList", handler::endpoint::services;
@@ -133,14 +135,15 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/services" Read "List the services", &[], None, "ServiceList", handler::service::list;
     POST "/v1/services" Write "Add a service; the answer carries its token, once", CHANGE, Some("Service"), "ServiceAdded", handler::service::add;
     GET "/v1/services/{name}" Read "Show a service, with `examples` also how to call it", &["examples"], None, "ServiceItem", handler::service::show;
-    PATCH "/v1/services/{name}" Write "Change some fields of a service", CHANGE, Some("ServicePatch"), "ServiceAdded", handler::service::update;
+    PATCH "/v1/services/{name}" Write "Change some fields of a service; null takes one back to its default", CHANGE, Some("ServicePatch"), "ServiceAdded", handler::service::update;
     DELETE "/v1/services/{name}" Write "Delete a service", CHANGE, None, "Changed", handler::service::delete;
     POST "/v1/services/{name}/token" Write "Replace the token; the answer carries the new one, once", CHANGE, Some("Token"), "ServiceAdded", handler::service::rotate;
 
     GET "/v1/routes" Read "List the routes", &[], None, "RouteList", handler::route::list;
     POST "/v1/routes" Write "Add a route", CHANGE, Some("Route"), "Changed", handler::route::add;
     GET "/v1/routes/{name}" Read "Show a route", &[], None, "RouteItem", handler::route::show;
-    PUT "/v1/routes/{name}" Write "Replace a route", CHANGE, Some("Route"), "Changed", handler::route::update;
+    PATCH "/v1/routes/{name}" Write "Change some fields of a route; null takes one back to its default", CHANGE, Some("RoutePatch"), "Changed", handler::route::update;
+    PUT "/v1/routes/{name}" Write "Replace a route", CHANGE, Some("Route"), "Changed", handler::route::replace;
     DELETE "/v1/routes/{name}" Write "Delete a route", CHANGE, None, "Changed", handler::route::delete;
 
     POST "/v1/apply" Write "Make the configuration what a declarative file says", CHANGE, Some("Document"), "Applied", handler::store::apply;

@@ -88,12 +88,13 @@ fn fields(state: &State, kind: Kind, name: &str) -> Option<Fields> {
                 *chain = Fingerprint::of(b"chain", chain.as_bytes()).to_string();
             }
         }
-        Kind::Gateway
-        | Kind::Account
-        | Kind::Domain
-        | Kind::Service
-        | Kind::Route
-        | Kind::EndpointService => {}
+        Kind::Service => {
+            // So are authorities.
+            let service = state.services.get(name).map(|record| &record.service);
+            let authorities = service.and_then(|service| service.tls_ca.as_ref());
+            fields.extend(authorities.map(|one| ("tls_ca".to_owned(), one.fingerprint().to_string().into())));
+        }
+        Kind::Gateway | Kind::Account | Kind::Domain | Kind::Route | Kind::EndpointService => {}
     }
     Some(fields)
 }

@@ -9,8 +9,8 @@ use super::{Caller, Change, Document, Loss};
 use crate::{
     base::{Generation, Name},
     resource::{
-        Account, Allowlist, Certificate, Domain, Endpoint, EndpointService, Grant, Host, LimitsPatch,
-        Listener, Route, Secret, Service, ServicePatch, Vpc,
+        Account, Allowlist, Certificate, Domain, Endpoint, EndpointService, Grant, Host, Listener, Patch,
+        Route, Secret, Service, Vpc,
     },
 };
 
@@ -24,9 +24,9 @@ pub enum Edit {
     ListenerClose {
         listener: Name,
     },
-    ListenerLimit {
+    ListenerUpdate {
         listener: Name,
-        limits: LimitsPatch,
+        patch: Patch,
     },
     /// Lets what the allowlist would drop pass, and counts it, for so long; `None` ends that.
     Monitor {
@@ -55,6 +55,10 @@ pub enum Edit {
         grants: BTreeSet<Grant>,
     },
     VpcAdd(Vpc),
+    VpcUpdate {
+        vpc: Name,
+        patch: Patch,
+    },
     VpcDelete {
         vpc: Name,
     },
@@ -101,10 +105,10 @@ pub enum Edit {
     DomainDelete {
         host: Host,
     },
-    ServiceAdd(Service),
+    ServiceAdd(Box<Service>),
     ServiceUpdate {
         service: Name,
-        patch: ServicePatch,
+        patch: Patch,
     },
     ServiceDelete {
         service: Name,
@@ -116,7 +120,11 @@ pub enum Edit {
     },
     RouteAdd(Route),
     /// Replaces the route of that name.
-    RouteUpdate(Route),
+    RouteReplace(Route),
+    RouteUpdate {
+        route: Name,
+        patch: Patch,
+    },
     RouteDelete {
         route: Name,
     },
@@ -197,7 +205,7 @@ impl Edit {
             Self::ListenerAdd(listener) => format!("listener add {}", listener.name),
             Self::ListenerOpen { listener } => format!("listener open {listener}"),
             Self::ListenerClose { listener } => format!("listener close {listener}"),
-            Self::ListenerLimit { listener, .. } => format!("listener limit {listener}"),
+            Self::ListenerUpdate { listener, .. } => format!("listener update {listener}"),
             Self::Monitor { listener, wait: Some(wait) } => {
                 format!("monitor {listener} --for {}s", wait.as_secs())
             }
@@ -212,6 +220,7 @@ impl Edit {
             Self::GrantAdd { account, grants } => format!("grant add {account} {}", words(grants)),
             Self::GrantRemove { account, grants } => format!("grant remove {account} {}", words(grants)),
             Self::VpcAdd(vpc) => format!("vpc add {}", vpc.name),
+            Self::VpcUpdate { vpc, .. } => format!("vpc update {vpc}"),
             Self::VpcDelete { vpc } => format!("vpc delete {vpc}"),
             Self::EndpointServiceAdd { service, replace } => {
                 let replace = if *replace { " --replace" } else { "" };
@@ -242,7 +251,8 @@ impl Edit {
             Self::ServiceDelete { service } => format!("service delete {service}"),
             Self::TokenRotate { service, .. } => format!("token rotate {service}"),
             Self::RouteAdd(route) => format!("route add {}", route.name),
-            Self::RouteUpdate(route) => format!("route update {}", route.name),
+            Self::RouteReplace(route) => format!("route update {}", route.name),
+            Self::RouteUpdate { route, .. } => format!("route update {route}"),
             Self::RouteDelete { route } => format!("route delete {route}"),
             Self::Apply(_) => "apply".to_owned(),
             Self::Rollback { generation, .. } => format!("rollback {generation}"),

@@ -428,6 +428,8 @@ fn local() -> Result<Listener, Refusal> {
         open: true,
         wait_address: false,
         limits: crate::resource::Limits::default(),
+        proxy_protocol: false,
+        trusted_forwarders: Allowlist::default(),
         allow: Allowlist::parse("127.0.0.0/8")?,
     })
 }

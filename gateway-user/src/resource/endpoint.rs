@@ -1,6 +1,6 @@
 //! Pure: an endpoint of a platform service in a private network, as operators write it.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +10,7 @@ use super::{
     gateway::default_name,
     listener::{default_http, default_https, interface, ports},
     name, port,
-    read::carry,
+    read::texts_or_tables,
     token::Fingerprint,
     vpc::{self, vip},
 };
@@ -209,6 +209,8 @@ impl Endpoint {
                 // The gateway puts the addresses on the interface itself.
                 wait_address: true,
                 limits: Limits::default(),
+                proxy_protocol: false,
+                trusted_forwarders: Allowlist::default(),
                 allow: Allowlist::default(),
             };
         self.interfaces().into_iter().enumerate().map(listener).collect()
@@ -232,12 +234,13 @@ impl Subnet {
         }
         self.interface.as_deref().map_or(Ok(()), interface)
     }
+}
+
+impl FromStr for Subnet {
+    type Err = Refusal;
 
     /// Reads `ZONE[:VSWITCH]=ADDRESS/LENGTH[@INTERFACE]`.
-    ///
-    /// # Errors
-    /// A part of it is missing or has not its form.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    fn from_str(text: &str) -> Result<Self, Refusal> {
         let Some((zone, rest)) = text.split_once('=') else {
             return Err(Refusal::new("invalid_subnet", "this is not ZONE=ADDRESS/LENGTH")
                 .field("subnets", clip(text))
@@ -257,32 +260,5 @@ impl Subnet {
 }
 
 fn subnets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Subnet>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Text(String),
-        Table(Map),
-    }
-    // Read as a map first: an untagged enum would lose why a field is refused.
-    type Map = serde_json::Map<String, serde_json::Value>;
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Forms {
-        One(Form),
-        Many(Vec<Form>),
-    }
-    let forms = match Forms::deserialize(deserializer)? {
-        Forms::One(Form::Text(text)) => {
-            text.split(',').map(|part| Form::Text(part.trim().to_owned())).collect()
-        }
-        Forms::One(form) => vec![form],
-        Forms::Many(forms) => forms,
-    };
-    let read = |form| match form {
-        Form::Text(text) => Subnet::parse(&text).map_err(|refusal| serde::de::Error::custom(carry(&refusal))),
-        Form::Table(map) => {
-            serde_json::from_value(serde_json::Value::Object(map)).map_err(serde::de::Error::custom)
-        }
-    };
-    forms.into_iter().map(read).collect()
+    texts_or_tables(deserializer, |table: Subnet| table)
 }

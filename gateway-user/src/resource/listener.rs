@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Allowlist, Exposure, Limits, clip, gateway::default_name, port, read::one_or_many};
+use super::{
+    Address, Allowlist, Exposure, Limits, clip, gateway::default_name, patch::Patched, port,
+    read::one_or_many,
+};
 use crate::base::{Name, Refusal};
 
 /// Most addresses of one listener.
 pub const MAX_ADDRESSES: usize = 16;
+/// Most entries of a listener's trusted forwarders: they are compared one by one, for each connection.
+pub const MAX_FORWARDERS: usize = 64;
 
 /// An entry of a gateway: where it is reached and who may reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +39,12 @@ pub struct Listener {
     pub wait_address: bool,
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// Every connection begins with a PROXY protocol header, and one that does not is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
+    #[serde(default, skip_serializing_if = "Allowlist::is_empty")]
+    pub trusted_forwarders: Allowlist,
     /// CIDRs that may reach the listener; empty means nobody.
     #[serde(default)]
     pub allow: Allowlist,
@@ -50,6 +61,16 @@ pub(super) const fn default_https() -> Option<u16> {
 }
 
 // === impl Listener ===
+
+impl Patched for Listener {
+    const FIXED: &'static [(&'static str, &'static str)] = &[
+        ("name", "a listener cannot be renamed; add a new one and delete the old one"),
+        ("gateway", "add a new listener and delete the old one"),
+        ("exposure", "add a new listener and delete the old one"),
+        ("allow", "`gateway allow` changes the allowlist"),
+    ];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("address", "addresses")];
+}
 
 impl Listener {
     /// Checks what can be checked of a listener alone.
@@ -70,7 +91,7 @@ impl Listener {
                     .remedy("use exposure public"));
             }
         }
-        self.limits.validate()?;
+        self.validate_own()?;
         interface(&self.interface)?;
         if self.addresses.is_empty() {
             return Err(Refusal::new(
@@ -96,10 +117,30 @@ impl Listener {
         ports(self.http, self.https)
     }
 
+    /// Checks what also the listeners of private networks and endpoints have of their own.
+    ///
+    /// # Errors
+    /// Names the field that is refused.
+    pub fn validate_own(&self) -> Result<(), Refusal> {
+        self.limits.validate()?;
+        forwarders(&self.trusted_forwarders)
+    }
+
     /// The ports of the listener.
     pub fn ports(&self) -> impl Iterator<Item = u16> + '_ {
         self.http.into_iter().chain(self.https)
     }
+}
+
+/// Checks the trusted forwarders of a listener or of a private network.
+pub(super) fn forwarders(list: &Allowlist) -> Result<(), Refusal> {
+    if list.len() <= MAX_FORWARDERS {
+        return Ok(());
+    }
+    Err(Refusal::new("limit", "too many trusted forwarders")
+        .field("trusted_forwarders", list.len())
+        .limit(MAX_FORWARDERS)
+        .remedy("join neighbouring ones into shorter prefixes"))
 }
 
 /// Checks the ports of a listener or of a private endpoint.

@@ -16,12 +16,15 @@ pub mod gateway;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod patch;
 pub mod port;
+mod range;
 pub mod read;
 pub mod route;
 pub mod service;
 pub mod size;
 pub mod token;
+pub mod upstream;
 pub mod vpc;
 
 pub use account::{Account, Grant};
@@ -34,12 +37,14 @@ pub use endpoint_service::EndpointService;
 pub use exposure::Exposure;
 pub use gateway::Gateway;
 pub use host::Host;
-pub use limits::{Limits, LimitsPatch};
+pub use limits::Limits;
 pub use listener::Listener;
+pub use patch::{Patch, Patched};
 pub use read::{from_json, from_toml};
-pub use route::{Route, WeightedService};
-pub use service::{Instance, Protocol, Service, ServicePatch, Timeouts};
+pub use route::{Mirror, Route, WeightedService};
+pub use service::{Protocol, Service, Timeouts};
 pub use token::{Secret, Token};
+pub use upstream::Instance;
 pub use vpc::Vpc;
 
 #[cfg(test)]

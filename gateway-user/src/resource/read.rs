@@ -103,6 +103,51 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
+/// Values that have a text form and a table: one text with commas, or a list of texts and tables.
+///
+/// # Errors
+/// A value is refused.
+pub(super) fn texts_or_tables<'de, T, Table, D>(
+    deserializer: D,
+    of_table: impl Fn(Table) -> T,
+) -> Result<Vec<T>, D::Error>
+where
+    T: std::str::FromStr<Err = Refusal>,
+    Table: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
+    // Read as a map first: an untagged enum would lose why a field is refused.
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Table(serde_json::Map<String, serde_json::Value>),
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Forms {
+        One(Form),
+        Many(Vec<Form>),
+        Nothing(()),
+    }
+    let forms = match <Forms as serde::Deserialize>::deserialize(deserializer)? {
+        Forms::One(Form::Text(text)) => {
+            text.split(',').map(|part| Form::Text(part.trim().to_owned())).collect()
+        }
+        Forms::One(form) => vec![form],
+        Forms::Many(forms) => forms,
+        Forms::Nothing(()) => Vec::new(),
+    };
+    let read = |form| match form {
+        Form::Text(text) => text.trim().parse().map_err(|refusal| serde::de::Error::custom(carry(&refusal))),
+        Form::Table(map) => {
+            let table = serde_json::from_value(serde_json::Value::Object(map));
+            table.map(&of_table).map_err(serde::de::Error::custom)
+        }
+    };
+    forms.into_iter().map(read).collect()
+}
+
 /// One value or a list of them: `address = "192.0.2.1"` and `address = ["192.0.2.1", "2001:db8::1"]`.
 ///
 /// # Errors

@@ -4,7 +4,14 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Host, clip, gateway::default_name, name, read::carry};
+use super::{
+    Host, clip,
+    gateway::default_name,
+    name,
+    patch::Patched,
+    range,
+    read::{carry, texts_or_tables},
+};
 use crate::base::{Name, Refusal};
 
 /// Most services of one route.
@@ -41,6 +48,13 @@ pub struct Route {
     /// `{ service = "chat", weight = 3 }` or `"chat=3"`.
     #[serde(alias = "service", deserialize_with = "weighted")]
     pub services: Vec<WeightedService>,
+    /// A service that gets copies of requests, and whose answers nobody sees: `{ service = "next", percent = 10 }` or
+    /// `"next=10"`.
+    #[serde(default, deserialize_with = "mirror", skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
+    /// Requests with methods that are not idempotent may be sent again, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry_unsafe: bool,
 }
 
 /// One weighted target of a route.
@@ -52,7 +66,25 @@ pub struct WeightedService {
     pub weight: u32,
 }
 
+/// Where copies of requests go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    pub service: Name,
+    /// Share of the requests, 0 to 100.
+    #[serde(default = "all")]
+    pub percent: u8,
+}
+
 // === impl Route ===
+
+impl Patched for Route {
+    const FIXED: &'static [(&'static str, &'static str)] = &[
+        ("name", "a route cannot be renamed; add a new one and delete the old one"),
+        ("gateway", "add a new route and delete the old one"),
+    ];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("service", "services")];
+}
 
 impl Route {
     /// Puts methods in upper and header names in lower case.
@@ -64,6 +96,18 @@ impl Route {
         self.headers =
             self.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         self
+    }
+
+    /// Whether requests go to this service.
+    #[must_use]
+    pub fn leads_to(&self, service: &Name) -> bool {
+        self.services.iter().any(|target| target.service == *service)
+    }
+
+    /// Whether copies go to this service.
+    #[must_use]
+    pub fn mirrors_to(&self, service: &Name) -> bool {
+        self.mirror.as_ref().is_some_and(|mirror| mirror.service == *service)
     }
 
     /// Checks what can be checked of a route alone.
@@ -108,6 +152,9 @@ impl Route {
                     .remedy("leave the others out"));
             }
         }
+        if let Some(mirror) = &self.mirror {
+            range::number("mirror.percent", mirror.percent, &(0..=100), "give a share of the requests")?;
+        }
         self.validate_services()
     }
 
@@ -151,15 +198,12 @@ impl FromStr for WeightedService {
     /// Reads `NAME` or `NAME=WEIGHT`.
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let (service, weight) = text.split_once('=').unwrap_or((text, "1"));
-        let weight = Some(weight)
-            .filter(|weight| weight.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|weight| weight.parse().ok())
-            .ok_or_else(|| {
-                Refusal::new("invalid_weight", "the weight is not a number")
-                    .field("service", clip(text))
-                    .limit(format_args!("NAME or NAME=WEIGHT, 0 to {MAX_WEIGHT}"))
-                    .remedy("write it like chat=3")
-            })?;
+        let weight = digits(weight).ok_or_else(|| {
+            Refusal::new("invalid_weight", "the weight is not a number")
+                .field("service", clip(text))
+                .limit(format_args!("NAME or NAME=WEIGHT, 0 to {MAX_WEIGHT}"))
+                .remedy("write it like chat=3")
+        })?;
         Ok(Self { service: name("service", service)?, weight })
     }
 }
@@ -168,6 +212,35 @@ impl fmt::Display for WeightedService {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}={}", self.service, self.weight)
     }
+}
+
+// === impl Mirror ===
+
+impl FromStr for Mirror {
+    type Err = Refusal;
+
+    /// Reads `NAME` or `NAME=PERCENT`.
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let (service, percent) = text.split_once('=').unwrap_or((text, "100"));
+        let percent = digits(percent).ok_or_else(|| {
+            Refusal::new("invalid_percent", "the share is not a number")
+                .field("mirror", clip(text))
+                .limit("NAME or NAME=PERCENT, 0 to 100")
+                .remedy("write it like next=10")
+        })?;
+        Ok(Self { service: name("mirror", service)?, percent })
+    }
+}
+
+impl fmt::Display for Mirror {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", self.service, self.percent)
+    }
+}
+
+/// A number in digits alone: `FromStr` takes `+8`, too.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 /// A prefix is compared with the request's path as it is sent, so it has only what a path can have (RFC 3986 §3.3), and
@@ -194,7 +267,7 @@ fn path(prefix: &str) -> Result<(), Refusal> {
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
@@ -207,30 +280,24 @@ const fn one() -> u32 {
     1
 }
 
+const fn all() -> u8 {
+    100
+}
+
 fn weighted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WeightedService>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Item {
-        Text(String),
-        Table(WeightedService),
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        One(String),
-        Many(Vec<Item>),
-    }
-    let read = |text: &str| {
-        text.trim().parse().map_err(|refusal| <D::Error as serde::de::Error>::custom(carry(&refusal)))
-    };
-    match Form::deserialize(deserializer)? {
-        Form::One(text) => text.split(',').map(read).collect(),
-        Form::Many(items) => items
-            .into_iter()
-            .map(|item| match item {
-                Item::Text(text) => read(&text),
-                Item::Table(target) => Ok(target),
-            })
-            .collect(),
+    texts_or_tables(deserializer, |table: WeightedService| table)
+}
+
+fn mirror<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mirror>, D::Error> {
+    let mut mirrors = texts_or_tables(deserializer, |table: Mirror| table)?;
+    match (mirrors.pop(), mirrors.last()) {
+        (one, None) => Ok(one),
+        (_, Some(other)) => {
+            let refusal = Refusal::new("limit", "a route has one mirror")
+                .field("mirror", other)
+                .limit(1)
+                .remedy("keep one of them");
+            Err(serde::de::Error::custom(carry(&refusal)))
+        }
     }
 }

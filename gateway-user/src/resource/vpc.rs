@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{
     Address, Allowlist, Exposure, Limits, Listener, clip,
     gateway::default_name,
-    listener::{default_http, default_https, interface, ports},
+    listener::{default_http, default_https, forwarders, interface, ports},
+    patch::Patched,
     port,
     read::carry,
 };
@@ -58,6 +59,12 @@ pub struct Vpc {
     pub open: bool,
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// As a listener's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// As a listener's.
+    #[serde(default, skip_serializing_if = "Allowlist::is_empty")]
+    pub trusted_forwarders: Allowlist,
     /// CIDRs that may reach the endpoint; where none are given, everybody within the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Allowlist>,
@@ -69,6 +76,14 @@ const fn default_open() -> bool {
 
 // === impl Vpc ===
 
+impl Patched for Vpc {
+    const FIXED: &'static [(&'static str, &'static str)] = &[
+        ("name", "a network cannot be renamed; add a new one and delete the old one"),
+        ("gateway", "add a new network and delete the old one"),
+        ("allow", "`gateway allow` changes the allowlist of listener vpc:NAME"),
+    ];
+}
+
 impl Vpc {
     /// Checks what can be checked of a private network alone.
     ///
@@ -76,6 +91,7 @@ impl Vpc {
     /// Names the field that is refused.
     pub fn validate(&self) -> Result<(), Refusal> {
         self.limits.validate()?;
+        forwarders(&self.trusted_forwarders)?;
         interface(&self.interface)?;
         ports(self.http, self.https)?;
         if let Some(vswitch) = &self.vswitch {
@@ -117,6 +133,31 @@ impl Vpc {
         })
     }
 
+    /// The network without what its listener's record has: its switch, limits, proxies and entries are not kept twice.
+    #[must_use]
+    pub fn bare(self) -> Self {
+        Self {
+            open: true,
+            limits: Limits::default(),
+            proxy_protocol: false,
+            trusted_forwarders: Allowlist::default(),
+            allow: None,
+            ..self
+        }
+    }
+
+    /// The network with what its listener has, except the entries.
+    #[must_use]
+    pub fn with(&self, listener: &Listener) -> Self {
+        Self {
+            open: listener.open,
+            limits: listener.limits,
+            proxy_protocol: listener.proxy_protocol,
+            trusted_forwarders: listener.trusted_forwarders.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Its listener, without the allowlist.
     #[must_use]
     pub fn listener(&self) -> Listener {
@@ -132,6 +173,8 @@ impl Vpc {
             // The gateway puts the address on the interface itself.
             wait_address: true,
             limits: self.limits,
+            proxy_protocol: self.proxy_protocol,
+            trusted_forwarders: self.trusted_forwarders.clone(),
             allow: Allowlist::default(),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     api::{Context, request::Request, route::Reply},
     base::Refusal,
     control::Edit,
-    resource::duration,
+    resource::{Patch, duration},
 };
 
 pub(in crate::api) fn list(context: &Context, _: &Request) -> Result<Reply, Refusal> {
@@ -40,8 +40,15 @@ pub(in crate::api) fn close(context: &Context, request: &Request) -> Result<Repl
     plain(&outcome, request.dry_run()?)
 }
 
+pub(in crate::api) fn update(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    let edit = Edit::ListenerUpdate { listener: request.listener()?, patch: request.json()? };
+    plain(&context.edit(request, edit)?, request.dry_run()?)
+}
+
+/// A change of limits alone.
 pub(in crate::api) fn limit(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let edit = Edit::ListenerLimit { listener: request.listener()?, limits: request.json()? };
+    let patch = Patch::one("limits", serde_json::Value::Object(request.json()?));
+    let edit = Edit::ListenerUpdate { listener: request.listener()?, patch };
     plain(&context.edit(request, edit)?, request.dry_run()?)
 }
 

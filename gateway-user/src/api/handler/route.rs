@@ -22,6 +22,11 @@ pub(in crate::api) fn add(context: &Context, request: &Request) -> Result<Reply,
 }
 
 pub(in crate::api) fn update(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    let edit = Edit::RouteUpdate { route: request.name()?, patch: request.json()? };
+    plain(&context.edit(request, edit)?, request.dry_run()?)
+}
+
+pub(in crate::api) fn replace(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let route: Route = request.json()?;
     if route.name != request.name()? {
         return Err(Refusal::new("invalid", "the name in the body is not the one in the path")
@@ -29,7 +34,7 @@ pub(in crate::api) fn update(context: &Context, request: &Request) -> Result<Rep
             .limit(request.segment())
             .remedy("a route cannot be renamed; add a new one and delete the old one"));
     }
-    plain(&context.edit(request, Edit::RouteUpdate(route))?, request.dry_run()?)
+    plain(&context.edit(request, Edit::RouteReplace(route))?, request.dry_run()?)
 }
 
 pub(in crate::api) fn delete(context: &Context, request: &Request) -> Result<Reply, Refusal> {

@@ -25,7 +25,7 @@ pub(in crate::api) fn show(context: &Context, request: &Request) -> Result<Reply
 }
 
 pub(in crate::api) fn add(context: &Context, request: &Request) -> Result<Reply, Refusal> {
-    let service: Service = request.json()?;
+    let service: Box<Service> = request.json()?;
     let name = service.name.clone();
     let outcome = context.edit(request, Edit::ServiceAdd(service))?;
     reached(context, request, &name, &outcome)

@@ -35,6 +35,11 @@ pub(in crate::api) fn add(context: &Context, request: &Request) -> Result<Reply,
     changed(&outcome, request.dry_run()?, more)
 }
 
+pub(in crate::api) fn update(context: &Context, request: &Request) -> Result<Reply, Refusal> {
+    let edit = Edit::VpcUpdate { vpc: request.name()?, patch: request.json()? };
+    plain(&context.edit(request, edit)?, request.dry_run()?)
+}
+
 pub(in crate::api) fn delete(context: &Context, request: &Request) -> Result<Reply, Refusal> {
     let outcome = context.edit(request, Edit::VpcDelete { vpc: request.name()? })?;
     plain(&outcome, request.dry_run()?)

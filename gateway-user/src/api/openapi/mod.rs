@@ -6,6 +6,7 @@ use super::{
     route::{self, Access, Route},
     wire,
 };
+use crate::resource::{self, Patched as _};
 
 /// The description.
 pub(super) fn document(version: &str) -> Value {
@@ -177,8 +178,8 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("EndpointItem", &[("name", "string"), ("gateway", "string"), ("listener", "string"), ("kind", "string"), ("ip_version", "string"), ("service", "string"), ("service_name", "string"), ("fqdn", "string"), ("region", "string"), ("vpc", "string"), ("subnets", "[object]"), ("security_group", "[string]"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("zone_redundancy", "boolean"), ("client_token", "string|null"), ("urls", "[string]"), ("zones?", "[object]")]),
     ("EndpointAdded", &[("generation", "integer"), ("changed", "boolean"), ("item", "any"), ("changes", "[Change]"), ("dry_run?", "boolean"), ("notes?", "[string]"), ("name", "string"), ("fqdn", "string"), ("service_name", "string"), ("urls", "[string]")]),
     ("ListenerList", &[("generation", "integer"), ("items", "[ListenerItem]")]),
-    ("Listener", &[("name", "string"), ("gateway?", "string"), ("exposure", "string"), ("interface", "string"), ("addresses", "string|[string]"), ("http?", "integer|boolean"), ("https?", "integer|boolean"), ("open?", "boolean"), ("wait_address?", "boolean"), ("limits?", "Limits"), ("allow?", "string|[string]")]),
-    ("ListenerItem", &[("name", "string"), ("gateway", "string"), ("id", "integer"), ("exposure", "string"), ("interface", "string"), ("addresses", "[string]"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("wait_address", "boolean"), ("limits", "Limits"), ("monitor_until?", "integer"), ("entries", "integer"), ("allow", "[string]"), ("draining", "[object]")]),
+    ("Listener", &[("name", "string"), ("gateway?", "string"), ("exposure", "string"), ("interface", "string"), ("addresses", "string|[string]"), ("http?", "integer|boolean"), ("https?", "integer|boolean"), ("open?", "boolean"), ("wait_address?", "boolean"), ("limits?", "Limits"), ("proxy_protocol?", "boolean"), ("trusted_forwarders?", "string|[string]"), ("allow?", "string|[string]")]),
+    ("ListenerItem", &[("name", "string"), ("gateway", "string"), ("id", "integer"), ("exposure", "string"), ("interface", "string"), ("addresses", "[string]"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("wait_address", "boolean"), ("limits", "Limits"), ("proxy_protocol", "boolean"), ("trusted_forwarders", "[string]"), ("monitor_until?", "integer"), ("entries", "integer"), ("allow", "[string]"), ("draining", "[object]")]),
     ("AccountList", &[("generation", "integer"), ("items", "[AccountItem]")]),
     ("Account", &[("name", "string"), ("cross_account?", "boolean"), ("grants?", "[string]")]),
     ("AccountPatch", &[("cross_account", "boolean")]),
@@ -187,8 +188,8 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("GrantList", &[("account", "string"), ("generation", "integer"), ("items", "[GrantItem]")]),
     ("GrantItem", &[("grant", "string"), ("granted", "boolean")]),
     ("VpcList", &[("generation", "integer"), ("items", "[VpcItem]")]),
-    ("Vpc", &[("name", "string"), ("gateway?", "string"), ("account?", "string"), ("interface", "string"), ("address", "string"), ("zone", "string"), ("vswitch?", "string"), ("region?", "string"), ("probe?", "string"), ("authoritative_dns?", "boolean"), ("http?", "integer|boolean"), ("https?", "integer|boolean"), ("open?", "boolean"), ("limits?", "Limits"), ("allow?", "string|[string]")]),
-    ("VpcItem", &[("name", "string"), ("gateway", "string"), ("account", "string"), ("listener", "string"), ("interface", "string"), ("address", "string"), ("zone", "string"), ("vswitch", "string"), ("region", "string"), ("channel", "string"), ("names", "[string]"), ("probe", "string|null"), ("authoritative_dns", "boolean"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("revoked?", "string"), ("entries", "integer"), ("state", "string"), ("detail?", "string")]),
+    ("Vpc", &[("name", "string"), ("gateway?", "string"), ("account?", "string"), ("interface", "string"), ("address", "string"), ("zone", "string"), ("vswitch?", "string"), ("region?", "string"), ("probe?", "string"), ("authoritative_dns?", "boolean"), ("http?", "integer|boolean"), ("https?", "integer|boolean"), ("open?", "boolean"), ("limits?", "Limits"), ("proxy_protocol?", "boolean"), ("trusted_forwarders?", "string|[string]"), ("allow?", "string|[string]")]),
+    ("VpcItem", &[("name", "string"), ("gateway", "string"), ("account", "string"), ("listener", "string"), ("interface", "string"), ("address", "string"), ("zone", "string"), ("vswitch", "string"), ("region", "string"), ("channel", "string"), ("names", "[string]"), ("probe", "string|null"), ("authoritative_dns", "boolean"), ("http", "integer|boolean"), ("https", "integer|boolean"), ("open", "boolean"), ("proxy_protocol", "boolean"), ("trusted_forwarders", "[string]"), ("revoked?", "string"), ("entries", "integer"), ("state", "string"), ("detail?", "string")]),
     ("Limits", &[("syn_rate?", "integer|null"), ("syn_rate_per_source?", "integer|null"), ("max_connections?", "integer|null"), ("max_connections_per_source?", "integer|null")]),
     ("Monitor", &[("for?", "string"), ("off?", "boolean")]),
     ("BanList", &[("generation", "integer"), ("mode", "string"), ("items", "[BanItem]"), ("history", "[BanEvent]"), ("offences_lost", "integer"), ("banned", "integer"), ("would_ban", "integer"), ("spared", "integer")]),
@@ -209,14 +210,18 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("Check", &[("host", "string"), ("generation", "integer"), ("ok", "boolean"), ("checks", "[CheckItem]")]),
     ("CheckItem", &[("name", "string"), ("ok", "boolean"), ("message", "string"), ("remedy?", "string")]),
     ("ServiceList", &[("generation", "integer"), ("items", "[ServiceItem]")]),
-    ("Service", &[("name", "string"), ("gateway?", "string"), ("instances", "string|[string]"), ("protocol?", "string"), ("exposure?", "string"), ("body_limit?", "integer|string"), ("qps?", "integer|null"), ("no_auth?", "boolean"), ("forward_token?", "boolean"), ("timeouts?", "Timeouts"), ("token?", "string"), ("token_fingerprints?", "[string]"), ("token_hashes?", "[object]")]),
-    ("ServicePatch", &[("instances?", "string|[string]"), ("protocol?", "string"), ("exposure?", "string"), ("body_limit?", "integer|string"), ("qps?", "integer|null"), ("no_auth?", "boolean"), ("forward_token?", "boolean"), ("timeouts?", "Timeouts")]),
-    ("ServiceItem", &[("name", "string"), ("gateway", "string"), ("instances", "[string]"), ("protocol", "string"), ("exposure", "string"), ("body_limit", "integer"), ("qps", "integer|null"), ("no_auth", "boolean"), ("forward_token", "boolean"), ("timeouts", "Timeouts"), ("tokens", "[object]"), ("endpoints", "[string]"), ("routes", "[string]"), ("examples?", "[object]")]),
+    ("Service", &[("name", "string"), ("gateway?", "string"), ("instances", "string|[any]"), ("protocol?", "string"), ("exposure?", "string"), ("body_limit?", "integer|string"), ("qps?", "integer|null"), ("no_auth?", "boolean"), ("forward_token?", "boolean"), ("timeouts?", "Timeouts"), ("tls?", "string"), ("tls_server_name?", "string|null"), ("tls_ca?", "string|null"), ("balance?", "string"), ("hash_on?", "string|null"), ("health?", "HealthCheck|null"), ("outlier?", "Outlier"), ("retry?", "Retry"), ("bounds?", "Bounds"), ("slow_start?", "string"), ("compression?", "[string]"), ("decompress?", "boolean"), ("token?", "string"), ("token_fingerprints?", "[string]"), ("token_hashes?", "[object]")]),
+    ("ServiceItem", &[("name", "string"), ("gateway", "string"), ("instances", "[string]"), ("protocol", "string"), ("exposure", "string"), ("body_limit", "integer"), ("qps", "integer|null"), ("no_auth", "boolean"), ("forward_token", "boolean"), ("timeouts", "Timeouts"), ("tls", "string"), ("tls_server_name", "string|null"), ("tls_ca_subjects", "[string]"), ("balance", "string"), ("hash_on", "string|null"), ("health", "HealthCheck|null"), ("outlier", "Outlier"), ("retry", "Retry"), ("bounds", "Bounds"), ("slow_start", "string"), ("compression", "[string]"), ("decompress", "boolean"), ("tokens", "[object]"), ("endpoints", "[string]"), ("routes", "[string]"), ("mirrored_by", "[string]"), ("examples?", "[object]")]),
+    ("HealthCheck", &[("probe", "string"), ("interval?", "string"), ("timeout?", "string"), ("healthy?", "integer"), ("unhealthy?", "integer")]),
+    ("Outlier", &[("failures?", "integer"), ("ejection?", "string"), ("max_ejected_percent?", "integer")]),
+    ("Retry", &[("attempts?", "integer"), ("budget_percent?", "integer")]),
+    ("Bounds", &[("in_flight?", "integer|null"), ("queue?", "integer"), ("queue_wait?", "string")]),
     ("Timeouts", &[("connect?", "string"), ("first_byte?", "string"), ("idle?", "string")]),
     ("Token", &[("token?", "string")]),
     ("RouteList", &[("generation", "integer"), ("items", "[RouteItem]")]),
-    ("Route", &[("name", "string"), ("gateway?", "string"), ("host?", "string|null"), ("path_prefix?", "string"), ("methods?", "[string]"), ("headers?", "object"), ("strip_prefix?", "boolean"), ("services", "[any]")]),
-    ("RouteItem", &[("name", "string"), ("gateway", "string"), ("host", "string|null"), ("path_prefix", "string"), ("methods", "[string]"), ("headers", "object"), ("strip_prefix", "boolean"), ("services", "[object]")]),
+    ("Route", &[("name", "string"), ("gateway?", "string"), ("host?", "string|null"), ("path_prefix?", "string"), ("methods?", "[string]"), ("headers?", "object"), ("strip_prefix?", "boolean"), ("services", "string|[any]"), ("mirror?", "string|Mirror|null"), ("retry_unsafe?", "boolean")]),
+    ("RouteItem", &[("name", "string"), ("gateway", "string"), ("host", "string|null"), ("path_prefix", "string"), ("methods", "[string]"), ("headers", "object"), ("strip_prefix", "boolean"), ("services", "[object]"), ("mirror", "Mirror|null"), ("retry_unsafe", "boolean")]),
+    ("Mirror", &[("service", "string"), ("percent?", "integer")]),
     ("Diff", &[("generation", "integer"), ("changed", "boolean"), ("changes", "[Change]"), ("would_cut", "[Lost]"), ("would_cut_total", "integer"), ("notes?", "[string]")]),
     ("Lost", &[("source", "string"), ("listener", "string"), ("connections", "integer"), ("cut", "boolean"), ("last_seen", "integer"), ("reason", "string")]),
     ("Export", &[("generation", "integer"), ("toml?", "string"), ("nft?", "string")]),
@@ -225,10 +230,39 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
     ("Rollback", &[("generation", "integer"), ("yes?", "boolean")]),
 ];
 
+/// A change of some fields (RFC 7396): the schema, the resource that it is of, and the fields that it leaves alone.
+struct PatchSchema {
+    name: &'static str,
+    whole: &'static str,
+    fixed: &'static [(&'static str, &'static str)],
+}
+
+const PATCHES: [PatchSchema; 4] = [
+    PatchSchema { name: "ListenerPatch", whole: "Listener", fixed: resource::Listener::FIXED },
+    PatchSchema { name: "VpcPatch", whole: "Vpc", fixed: resource::Vpc::FIXED },
+    PatchSchema { name: "ServicePatch", whole: "Service", fixed: resource::Service::FIXED },
+    PatchSchema { name: "RoutePatch", whole: "Route", fixed: resource::Route::FIXED },
+];
+
 fn schemas() -> Value {
     let mut schemas: Map<String, Value> =
         SCHEMAS.iter().map(|(name, fields)| ((*name).to_owned(), object(fields))).collect();
     schemas.insert("Any".to_owned(), json!({}));
+    for PatchSchema { name, whole, fixed } in &PATCHES {
+        let Some((_, fields)) = SCHEMAS.iter().find(|(name, _)| name == whole) else { continue };
+        let mut patch = object(fields);
+        if let Some(properties) = patch.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.retain(|field, _| !fixed.iter().any(|(fixed, _)| fixed == field));
+            for kind in properties.values_mut() {
+                *kind = json!({ "anyOf": [kind.take(), { "type": "null" }] });
+            }
+        }
+        // A patch names what it changes, and nothing has to be in it.
+        if let Some(map) = patch.as_object_mut() {
+            map.insert("required".to_owned(), json!([]));
+        }
+        schemas.insert((*name).to_owned(), patch);
+    }
     Value::Object(schemas)
 }
 

@@ -1,7 +1,5 @@
 //! Pure: the sockets to hold.
 
-use std::sync::Arc;
-
 use crate::{
     control::state::ListenerRecord,
     resource::{self, Address},
@@ -33,8 +31,8 @@ pub(super) fn compile(record: &ListenerRecord) -> Listener {
             connections: listener.limits.max_connections,
             per_source: listener.limits.max_connections_per_source,
         },
-        proxy_protocol: false,
-        forwarders: Arc::default(),
+        proxy_protocol: listener.proxy_protocol,
+        forwarders: listener.trusted_forwarders.iter().collect(),
     }
 }
 

@@ -11,6 +11,7 @@ mod listener;
 mod names;
 mod route;
 mod service;
+mod upstream;
 pub(super) mod vpc;
 
 use std::sync::Arc;

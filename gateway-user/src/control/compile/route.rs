@@ -2,7 +2,7 @@
 
 use crate::{
     resource,
-    snapshot::http::{Backend, Route},
+    snapshot::http::{Backend, Mirror, Route},
 };
 
 pub(super) fn compile(route: &resource::Route) -> Route {
@@ -19,7 +19,10 @@ pub(super) fn compile(route: &resource::Route) -> Route {
             .iter()
             .map(|target| Backend { service: target.service.clone(), weight: target.weight })
             .collect(),
-        mirror: None,
-        retry_unsafe: false,
+        mirror: route
+            .mirror
+            .as_ref()
+            .map(|mirror| Mirror { service: mirror.service.clone(), percent: mirror.percent }),
+        retry_unsafe: route.retry_unsafe,
     }
 }

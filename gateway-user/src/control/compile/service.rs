@@ -3,10 +3,7 @@
 use crate::{
     control::state::ServiceRecord,
     resource,
-    snapshot::{
-        http::{Access, Instance, Protocol, Service, Timeouts},
-        upstream::Upstream,
-    },
+    snapshot::http::{Access, Encoding, Instance, Protocol, Service, Timeouts},
 };
 
 pub(super) fn compile(record: &ServiceRecord) -> Service {
@@ -17,12 +14,13 @@ pub(super) fn compile(record: &ServiceRecord) -> Service {
         visibility: super::visibility(&service.exposure),
         protocol: match service.protocol {
             resource::Protocol::Http => Protocol::Http,
+            resource::Protocol::Http2 => Protocol::Http2,
             resource::Protocol::Grpc => Protocol::Grpc,
         },
         instances: service
             .instances
             .iter()
-            .map(|instance| Instance { host: instance.host.clone(), port: instance.port, weight: 1 })
+            .map(|one| Instance { host: one.host.clone(), port: one.port, weight: one.weight })
             .collect(),
         access: if service.no_auth {
             Access::Open
@@ -37,8 +35,16 @@ pub(super) fn compile(record: &ServiceRecord) -> Service {
             first_byte: service.timeouts.first_byte,
             idle: service.timeouts.idle,
         },
-        upstream: Upstream::default(),
-        compression: Vec::new(),
-        decompress: false,
+        upstream: super::upstream::compile(service),
+        compression: service.compression.iter().map(|one| encoding(*one)).collect(),
+        decompress: service.decompress,
+    }
+}
+
+fn encoding(encoding: resource::upstream::Encoding) -> Encoding {
+    match encoding {
+        resource::upstream::Encoding::Gzip => Encoding::Gzip,
+        resource::upstream::Encoding::Br => Encoding::Brotli,
+        resource::upstream::Encoding::Zstd => Encoding::Zstd,
     }
 }

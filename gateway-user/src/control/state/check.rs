@@ -8,7 +8,7 @@ use std::{
 use super::{Context, ListenerRecord, State, not_found};
 use crate::{
     base::{Name, Refusal},
-    resource::{Address, Instance, Kind, Limits, Listener, allowlist, gateway},
+    resource::{Address, Instance, Kind, Limits, Listener, Vpc, allowlist, gateway},
 };
 
 impl State {
@@ -72,9 +72,10 @@ impl State {
             }
         }
         for route in self.routes.values() {
-            for target in &route.services {
-                if !self.services.contains_key(&target.service) {
-                    return Err(not_found(Kind::Service, &target.service)
+            let mirrored = route.mirror.iter().map(|mirror| &mirror.service);
+            for service in route.services.iter().map(|target| &target.service).chain(mirrored) {
+                if !self.services.contains_key(service) {
+                    return Err(not_found(Kind::Service, service)
                         .remedy(format_args!("add it before route `{}` leads to it", route.name)));
                 }
             }
@@ -173,15 +174,14 @@ impl State {
         for (name, vpc) in &self.vpcs {
             debug_assert_eq!(name, &vpc.name, "a private network is filed under its name");
             debug_assert!(
-                vpc.allow.is_none() && vpc.open && vpc.limits.is_empty(),
-                "its listener has the switch, the entries and the limits"
+                Vpc::clone(vpc).bare() == **vpc,
+                "its listener has the switch, the entries, the limits and the proxies"
             );
-            let listener = self.vpc_listener(vpc).map(|record| Listener {
-                open: true,
-                limits: vpc.limits,
-                ..record.listener.clone()
-            });
-            debug_assert_eq!(listener, Some(vpc.listener()), "a private network has its listener");
+            let record = self.vpc_listener(vpc);
+            debug_assert!(
+                record.is_some_and(|record| vpc.with(&record.listener).listener() == record.listener),
+                "a private network has its listener"
+            );
         }
         for (name, record) in &self.endpoints {
             let endpoint = &record.endpoint;

@@ -55,10 +55,11 @@ impl State {
             Kind::Account => serde_json::to_value(self.accounts.get(name)?),
             Kind::Vpc => {
                 let vpc = self.vpcs.get(name)?;
-                let large = self.vpc_listener(vpc).and_then(|record| record.entries.large());
-                let Some(large) = large else { return serde_json::to_value(self.vpc_form(vpc)).ok() };
-                let open = self.vpc_listener(vpc)?.listener.open;
-                let mut form = serde_json::to_value(Vpc { open, ..Vpc::clone(vpc) }).ok()?;
+                let record = self.vpc_listener(vpc)?;
+                let Some(large) = record.entries.large() else {
+                    return serde_json::to_value(self.vpc_form(vpc)).ok();
+                };
+                let mut form = serde_json::to_value(vpc.with(&record.listener)).ok()?;
                 form.as_object_mut()?.insert(LIST.to_owned(), large.digest().into());
                 return Some(form);
             }
@@ -77,8 +78,7 @@ impl State {
     /// A private network together with what its listener has.
     fn vpc_form(&self, vpc: &Vpc) -> Vpc {
         let Some(record) = self.vpc_listener(vpc) else { return vpc.clone() };
-        let Listener { open, allow, limits, .. } = listener(record);
-        Vpc { open, limits, allow: Some(allow), ..vpc.clone() }
+        Vpc { allow: Some(listener(record).allow), ..vpc.with(&record.listener) }
     }
 
     /// An endpoint together with what its listeners have.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{Name, Refusal},
-    resource::{Kind, LimitsPatch, Listener},
+    resource::{Kind, Listener, Patch},
 };
 
 impl State {
@@ -59,12 +59,14 @@ impl State {
         Ok(Effect::of(Kind::Listener, name))
     }
 
-    pub(super) fn listener_limit(&mut self, name: &Name, patch: LimitsPatch) -> Result<Effect, Refusal> {
+    /// Changes some fields.
+    pub(super) fn listener_update(&mut self, name: &Name, patch: &Patch) -> Result<Effect, Refusal> {
         let record = self.listener_mut(name)?;
-        let limits = record.listener.limits.patched(patch);
-        limits.validate()?;
-        if record.listener.limits != limits {
-            Arc::make_mut(record).listener.limits = limits;
+        let next = patch.apply(&record.listener)?;
+        if record.listener != next {
+            next.validate_own()?;
+            mine(&record.listener, &next)?;
+            Arc::make_mut(record).listener = next;
         }
         Ok(Effect::of(Kind::Listener, name))
     }
@@ -118,4 +120,33 @@ impl State {
                     .remedy("delete one first")
             })
     }
+}
+
+/// Refuses to change what a private network or an endpoint says of its listeners.
+fn mine(held: &Listener, next: &Listener) -> Result<(), Refusal> {
+    let refused = |what: &str, remedy: &str| {
+        Err(Refusal::new("fixed_field", format_args!("this field of `{}` is {what}'s", held.name))
+            .field("listener", &held.name)
+            .remedy(remedy))
+    };
+    if let Some(vpc) = held.name.vpc() {
+        let own = Listener {
+            open: held.open,
+            limits: held.limits,
+            proxy_protocol: held.proxy_protocol,
+            trusted_forwarders: held.trusted_forwarders.clone(),
+            ..next.clone()
+        };
+        if own != *held {
+            return refused("the network", &format!("`gateway vpc update {vpc}` changes it"));
+        }
+    } else if held.name.endpoint().is_some() {
+        // Its clients come straight from its network: there is no proxy that could speak for them.
+        if (Listener { open: held.open, limits: held.limits, ..next.clone() }) != *held {
+            return refused("the endpoint", "delete the endpoint and add it as it should be");
+        }
+    } else {
+        next.validate()?;
+    }
+    Ok(())
 }

@@ -107,8 +107,8 @@ impl State {
             Edit::ListenerClose { listener } => {
                 self.each(&listener, |state, name| state.listener_switch(name, false))
             }
-            Edit::ListenerLimit { listener, limits } => {
-                self.each(&listener, |state, name| state.listener_limit(name, limits))
+            Edit::ListenerUpdate { listener, patch } => {
+                self.each(&listener, |state, name| state.listener_update(name, &patch))
             }
             Edit::Monitor { listener, wait } => {
                 self.each(&listener, |state, name| state.monitor(name, wait, context.now))
@@ -121,6 +121,7 @@ impl State {
             Edit::GrantAdd { account, grants } => self.grant_add(&account, &grants),
             Edit::GrantRemove { account, grants } => self.grant_remove(&account, &grants),
             Edit::VpcAdd(vpc) => self.vpc_add(vpc, context),
+            Edit::VpcUpdate { vpc, patch } => self.vpc_update(&vpc, &patch, context),
             Edit::VpcDelete { vpc } => self.vpc_delete(&vpc),
             Edit::EndpointServiceAdd { service, replace } => self.endpoint_service_add(service, replace),
             Edit::EndpointServiceDelete { service } => self.endpoint_service_delete(&service),
@@ -143,12 +144,13 @@ impl State {
             Edit::CertificateDelete { certificate } => self.certificate_delete(&certificate),
             Edit::DomainAdd { domain, replace } => self.domain_add(domain, replace),
             Edit::DomainDelete { host } => self.domain_delete(&host),
-            Edit::ServiceAdd(service) => self.service_add(service, context),
-            Edit::ServiceUpdate { service, patch } => self.service_update(&service, patch, context),
+            Edit::ServiceAdd(service) => self.service_add(*service, context),
+            Edit::ServiceUpdate { service, patch } => self.service_update(&service, &patch, context),
             Edit::ServiceDelete { service } => self.service_delete(&service),
             Edit::TokenRotate { service, token } => self.token_rotate(&service, token, context),
             Edit::RouteAdd(route) => self.route_add(route),
-            Edit::RouteUpdate(route) => self.route_update(route),
+            Edit::RouteReplace(route) => self.route_replace(route),
+            Edit::RouteUpdate { route, patch } => self.route_update(&route, &patch),
             Edit::RouteDelete { route } => self.route_delete(&route),
             Edit::Apply(document) => self.apply(*document, context),
             Edit::Rollback { generation, yes } => self.rollback(generation, yes, context),

@@ -6,7 +6,7 @@ use super::{Context, Effect, ServiceRecord, State, exists, in_use, known_gateway
 use crate::{
     base::{Name, Refusal},
     control::Issued,
-    resource::{Kind, Route, Secret, Service, ServicePatch, Token},
+    resource::{Kind, Patch, Route, Secret, Service, Token},
 };
 
 impl State {
@@ -74,18 +74,18 @@ impl State {
     pub(super) fn service_update(
         &mut self,
         name: &Name,
-        patch: ServicePatch,
+        patch: &Patch,
         context: &Context<'_>,
     ) -> Result<Effect, Refusal> {
         let record = self.services.get(name).ok_or_else(|| not_found(Kind::Service, name))?;
-        let next = record.service.clone().patched(patch);
+        let next = patch.apply(&record.service)?;
         let mut effect = Effect::of(Kind::Service, name);
         effect.tokens.extend(self.service_put(next, context)?);
         Ok(effect)
     }
 
     pub(super) fn service_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {
-        let leads = |route: &&Arc<Route>| route.services.iter().any(|target| target.service == *name);
+        let leads = |route: &&Arc<Route>| route.leads_to(name) || route.mirrors_to(name);
         let mut users: Vec<String> =
             self.routes.values().filter(leads).map(|route| format!("route `{}`", route.name)).collect();
         let offers = self.endpoint_services.values().filter(|one| one.service == *name);
@@ -134,7 +134,13 @@ impl State {
         self.route_put(route)
     }
 
-    pub(super) fn route_update(&mut self, route: Route) -> Result<Effect, Refusal> {
+    pub(super) fn route_update(&mut self, name: &Name, patch: &Patch) -> Result<Effect, Refusal> {
+        let route = self.routes.get(name).ok_or_else(|| not_found(Kind::Route, name))?;
+        let next = patch.apply(&**route)?;
+        self.route_put(next)
+    }
+
+    pub(super) fn route_replace(&mut self, route: Route) -> Result<Effect, Refusal> {
         if !self.routes.contains_key(&route.name) {
             return Err(not_found(Kind::Route, &route.name));
         }

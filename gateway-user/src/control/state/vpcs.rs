@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Context, Effect, ListenerRecord, State, exists, in_use, known_gateway, not_found};
 use crate::{
     base::{Name, Refusal, Site},
-    resource::{Kind, Limits, Vpc},
+    resource::{Kind, Patch, Vpc},
 };
 
 impl State {
@@ -22,14 +22,32 @@ impl State {
     }
 
     /// Attaches a network or gives the one of that name another form; the ids of its listener stay.
-    pub(super) fn vpc_put(&mut self, mut vpc: Vpc, context: &Context<'_>) -> Result<(), Refusal> {
+    pub(super) fn vpc_put(&mut self, vpc: Vpc, context: &Context<'_>) -> Result<(), Refusal> {
+        let (allow, listener) = (vpc.allow(), vpc.listener_name());
+        self.vpc_set(vpc, context)?;
+        self.allow_set(&listener, &allow, true).map(drop)
+    }
+
+    /// Changes some fields; the entries stay.
+    pub(super) fn vpc_update(
+        &mut self,
+        name: &Name,
+        patch: &Patch,
+        context: &Context<'_>,
+    ) -> Result<Effect, Refusal> {
+        let vpc = self.vpcs.get(name).ok_or_else(|| not_found(Kind::Vpc, name))?;
+        let held =
+            self.vpc_listener(vpc).map_or_else(|| Vpc::clone(vpc), |record| vpc.with(&record.listener));
+        self.vpc_set(patch.apply(&held)?, context)?;
+        Ok(Effect::of(Kind::Vpc, name))
+    }
+
+    /// Gives a network and its listener a form, and the listener no other entries than it has.
+    fn vpc_set(&mut self, vpc: Vpc, context: &Context<'_>) -> Result<(), Refusal> {
         vpc.validate()?;
         known_gateway(&vpc.gateway)?;
-        let allow = vpc.allow();
         let listener = vpc.listener();
-        let listener_name = listener.name.clone();
-        // What the listener's record has is not kept twice.
-        (vpc.allow, vpc.open, vpc.limits) = (None, true, Limits::default());
+        let vpc = vpc.bare();
         match self.vpcs.get(&vpc.name) {
             // A network that is there stays, whatever the site's settings have become meanwhile.
             Some(held) if **held == vpc => {}
@@ -39,12 +57,12 @@ impl State {
                 self.vpcs.insert(vpc.name.clone(), Arc::new(vpc));
             }
         }
-        match self.listeners.get_mut(&listener_name) {
+        match self.listeners.get_mut(&listener.name) {
             Some(record) if record.listener == listener => {}
             Some(record) => Arc::make_mut(record).listener = listener,
             None => self.listener_insert(listener)?,
         }
-        self.allow_set(&listener_name, &allow, true).map(drop)
+        Ok(())
     }
 
     pub(super) fn vpc_delete(&mut self, name: &Name) -> Result<Effect, Refusal> {

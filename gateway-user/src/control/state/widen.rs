@@ -1,7 +1,7 @@
 //! Pure: what somebody could do in one state that nobody could in another.
 
 use super::{ListenerRecord, ServiceRecord, State};
-use crate::resource::{Exposure, allowlist::MAX_COUNTED};
+use crate::resource::{Exposure, allowlist::MAX_COUNTED, upstream::Tls};
 
 /// One sentence for every access that `after` has and `before` had not.
 pub(super) fn widened(before: &State, after: &State) -> Vec<String> {
@@ -102,6 +102,13 @@ fn listener(before: Option<&ListenerRecord>, after: &ListenerRecord, out: &mut V
     if after.monitor > before.monitor {
         out.push(format!("listener {name} is monitored: its allowlist drops nobody"));
     }
+    if after.listener.proxy_protocol != before.listener.proxy_protocol {
+        let whose = if after.listener.proxy_protocol { "PROXY protocol headers" } else { "connections" };
+        out.push(format!("listener {name} takes the addresses of clients from {whose}"));
+    }
+    let believed = after.listener.trusted_forwarders.iter();
+    let believed = believed.filter(|cidr| !before.listener.trusted_forwarders.contains(cidr));
+    out.extend(believed.map(|cidr| format!("listener {name} believes forwarders in {cidr}")));
     let admitted: Vec<_> = after.entries.cidrs().filter(|cidr| !before.entries.contains(cidr)).collect();
     if admitted.len() > MAX_COUNTED {
         out.push(format!("listener {name} admits {} more entries", admitted.len()));
@@ -125,6 +132,9 @@ fn service(before: Option<&ServiceRecord>, after: &ServiceRecord, out: &mut Vec<
             "service {name} is visible on {} instead of {}",
             after.service.exposure, before.service.exposure
         ));
+    }
+    if after.service.tls != Tls::Verify && before.service.tls == Tls::Verify {
+        out.push(format!("service {name} is called without checking who answers"));
     }
     let revived: Vec<_> = after
         .tokens

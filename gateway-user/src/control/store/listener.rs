@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Fault;
 use crate::{
     control::state::{Draining, EndpointRecord, Entries, Entry, Large, ListenerRecord, State},
-    resource::{Limits, Listener, Vpc},
+    resource::{Allowlist, Limits, Listener, Vpc},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub(super) struct VpcRow {
     monitor: Option<u64>,
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     limits: Limits,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    proxy_protocol: bool,
+    #[serde(default, skip_serializing_if = "Allowlist::is_empty")]
+    trusted_forwarders: Allowlist,
 }
 
 /// An endpoint and its listeners, in one row.
@@ -99,6 +103,8 @@ impl VpcRow {
             last_entry: record.last_entry,
             monitor: record.monitor,
             limits: record.listener.limits,
+            proxy_protocol: record.listener.proxy_protocol,
+            trusted_forwarders: record.listener.trusted_forwarders.clone(),
         })
     }
 
@@ -107,14 +113,15 @@ impl VpcRow {
         self,
         find: impl FnOnce(&str) -> Option<Arc<Large>>,
     ) -> Result<(Vpc, ListenerRecord), Fault> {
-        let Self { vpc, id, open, entries, list, draining, last_entry, monitor, limits } = self;
+        let Self { vpc, id, open, entries, list, draining, last_entry, monitor, limits, .. } = self;
+        let (proxy_protocol, trusted_forwarders) = (self.proxy_protocol, self.trusted_forwarders);
         let entries = match list {
             None => Entries::Counted(entries),
             Some(list) => Entries::Large(find(&list).ok_or_else(|| {
                 Fault::corrupt(format_args!("the allowlist of vpc `{}` is not there", vpc.name))
             })?),
         };
-        let listener = Listener { open, limits, ..vpc.listener() };
+        let listener = Listener { open, limits, proxy_protocol, trusted_forwarders, ..vpc.listener() };
         Ok((vpc, ListenerRecord { id, listener, entries, draining, last_entry, monitor }))
     }
 }

@@ -10,8 +10,8 @@ fn full() -> World {
     world.ok(Edit::CertificateAdd { certificate: certificate("c", &["a.org", "*.a.org"]), replace: false });
     world.ok(Edit::DomainAdd { domain: domain("a.org", Some("c")), replace: false });
     world.ok(Edit::DomainAdd { domain: domain("*.a.org", Some("c")), replace: false });
-    world.ok(Edit::ServiceAdd(service("chat", "[2001:db8::7]:8000")));
-    world.ok(Edit::ServiceAdd(service("embed", "embed.internal:8000")));
+    world.ok(Edit::ServiceAdd(Box::new(service("chat", "[2001:db8::7]:8000"))));
+    world.ok(Edit::ServiceAdd(Box::new(service("embed", "embed.internal:8000"))));
     world.ok(Edit::RouteAdd(route("r", "/v1", "chat")));
     world
 }

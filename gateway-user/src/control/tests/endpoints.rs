@@ -14,7 +14,7 @@ fn world() -> World {
     world.control.site =
         Site { region: Some(n("cn-a")), dns_zone: Some("gw.example".to_owned()), ..Site::default() };
     world.ok(Edit::VpcAdd(vpc("s1", "if1", "10.0.0.10/24")));
-    world.ok(Edit::ServiceAdd(Service { no_auth: true, ..service("dsw", "10.9.9.9:80") }));
+    world.ok(Edit::ServiceAdd(Box::new(Service { no_auth: true, ..service("dsw", "10.9.9.9:80") })));
     world.ok(Edit::EndpointServiceAdd { service: offer(), replace: false });
     world
 }
@@ -326,7 +326,7 @@ fn what_an_endpoint_uses_stays() {
     assert_eq!(refusal.code, "not_covered");
     // A service that does not answer in the network cannot be what answers at its endpoint.
     let hidden = Service { no_auth: true, exposure: Exposure::Public, ..service("hidden", "10.9.9.9:80") };
-    world.ok(Edit::ServiceAdd(hidden));
+    world.ok(Edit::ServiceAdd(Box::new(hidden)));
     let refusal = world.refused(Edit::EndpointServiceAdd {
         service: EndpointService { service: n("hidden"), ..offer() },
         replace: true,

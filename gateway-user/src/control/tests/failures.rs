@@ -9,12 +9,12 @@ fn a_failed_stage_abandons_those_that_staged_before() {
     let bytes = world.bytes();
     world.enforcer("proxy").fail_stage = true;
     world.enforcer("filter").calls.clear();
-    let refusal = world.refused(Edit::ServiceAdd(service("chat", "10.0.0.7:80")));
+    let refusal = world.refused(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80"))));
     assert_eq!(refusal.code, "fake_stage");
     assert_eq!(world.enforcer("filter").calls, ["stage", "abandon"]);
     assert_eq!(world.bytes(), bytes);
     world.enforcer("proxy").fail_stage = false;
-    world.ok(Edit::ServiceAdd(service("chat", "10.0.0.7:80")));
+    world.ok(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80"))));
     assert_eq!(world.control.generation().0, 2);
 }
 

@@ -30,9 +30,11 @@ fn a_rollback_that_narrows_needs_no_yes() {
 #[test]
 fn a_rollback_lists_what_it_would_widen_and_wants_yes() {
     let mut world = World::new(FirstStart::Local);
-    let first =
-        world.ok(Edit::ServiceAdd(service("chat", "10.0.0.7:80"))).tokens[0].token.hash().fingerprint();
-    world.ok(Edit::ServiceAdd(service("gone", "10.0.0.8:80")));
+    let first = world.ok(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80")))).tokens[0]
+        .token
+        .hash()
+        .fingerprint();
+    world.ok(Edit::ServiceAdd(Box::new(service("gone", "10.0.0.8:80"))));
     world.ok(Edit::RouteAdd(route("r", "/r", "chat")));
     let target = world.ok(Edit::DomainAdd { domain: domain("a.org", None), replace: false }).generation;
     world.ok(Edit::AllowRemove { listener: n("local"), cidrs: cidrs("127.0.0.0/8"), drain: None });
@@ -90,8 +92,8 @@ fn a_generation_that_is_not_there_is_named_with_the_range() {
 #[test]
 fn the_history_is_bounded_and_what_it_keeps_stays_whole() {
     let mut world = World::new(FirstStart::Local);
-    world.ok(Edit::ServiceAdd(service("old", "10.0.0.7:80")));
-    world.ok(Edit::ServiceAdd(service("gone", "10.0.0.8:80")));
+    world.ok(Edit::ServiceAdd(Box::new(service("old", "10.0.0.7:80"))));
+    world.ok(Edit::ServiceAdd(Box::new(service("gone", "10.0.0.8:80"))));
     world.ok(Edit::ServiceDelete { service: n("gone") });
     let mut expected = std::collections::BTreeMap::new();
     for round in 0..1010_u32 {
@@ -99,7 +101,7 @@ fn the_history_is_bounded_and_what_it_keeps_stays_whole() {
         let edit = if world.control.service(&name).is_ok() {
             Edit::ServiceDelete { service: n(&name) }
         } else {
-            Edit::ServiceAdd(service(&name, "10.0.0.7:80"))
+            Edit::ServiceAdd(Box::new(service(&name, "10.0.0.7:80")))
         };
         world.ok(edit);
         let names: Vec<_> = world.control.services().items.into_iter().map(|one| one.name).collect();

@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index};
 
-use super::world::n;
+use super::{upstreams::upstream, world::n};
 use crate::{
     base::{Generation, Refusal},
     control::{
@@ -14,7 +14,7 @@ use crate::{
         state::{Context, export::Secrets},
     },
     resource::{
-        Account, Address, Allowlist, Domain, Exposure, Grant, Host, Instance, Limits, Listener, Protocol,
+        Account, Address, Allowlist, Domain, Exposure, Grant, Host, Limits, Listener, Mirror, Protocol,
         Route, Secret, Service, Timeouts, Vpc, WeightedService, allowlist::cidr, gateway, vpc::vip,
     },
     snapshot::Snapshot,
@@ -73,14 +73,14 @@ prop_compose! {
         ],
         http in proptest::option::of(1_u16..1000),
         https in 1000_u16..,
-        open: bool, wait_address: bool,
+        open: bool, wait_address: bool, proxy_protocol: bool, trusted_forwarders in allow(),
         allow in allow(), limits in limits(),
     ) -> Listener {
         Listener {
             name: n(&name), gateway: gateway::default_name(), exposure: Exposure::Public,
             // An interface each, so that no two share an endpoint.
             interface: format!("if{place}"), addresses: vec![address], http, https: Some(https), open, wait_address, limits,
-            allow,
+            proxy_protocol, trusted_forwarders, allow,
         }
     }
 }
@@ -102,7 +102,8 @@ prop_compose! {
         vswitch in proptest::option::of("vsw-[a-z0-9]{1,6}"),
         region in proptest::option::of(name()),
         probe: bool, http in proptest::option::of(1_u16..1000), https in 1000_u16.., open: bool,
-        allow in proptest::option::of(prop_oneof![allow(), long()]), limits in limits(),
+        allow in proptest::option::of(prop_oneof![allow(), long()]),
+        (trusted_forwarders, limits, proxy_protocol) in (allow(), limits(), any::<bool>()),
     ) -> Vpc {
         let address = if v6 { format!("2001:db8:1::{octet:x}/64") } else { format!("10.2.3.{octet}/{length}") };
         let probe = probe.then(|| if v6 { "2001:db8:9::9" } else { "10.9.9.9" }.parse().unwrap());
@@ -110,7 +111,7 @@ prop_compose! {
             name: n(&name), gateway: gateway::default_name(), account: gateway::default_name(),
             interface: format!("net{place}"), address: vip(&address).unwrap(), zone: n("i"), vswitch,
             region: region.map(|region| n(&region)), probe, authoritative_dns: place == 0,
-            http, https: Some(https), open, limits, allow,
+            http, https: Some(https), open, limits, proxy_protocol, trusted_forwarders, allow,
         }
     }
 }
@@ -118,20 +119,18 @@ prop_compose! {
 prop_compose! {
     fn service()(
         name in name(),
-        instances in proptest::collection::btree_set(("[a-z][a-z0-9-]{0,8}", 1_u16..), 1..4),
-        grpc: bool, exposure in prop_oneof![Just(Exposure::All), exposure()],
+        protocol in prop_oneof![Just(Protocol::Http), Just(Protocol::Http2), Just(Protocol::Grpc)],
+        exposure in prop_oneof![Just(Exposure::All), exposure()],
         body_limit in 0_u64..1 << 40,
         qps in proptest::option::of(1_u32..1_000_000),
         no_auth: bool, forward_token: bool,
         millis in 1_u64..100_000,
         token in proptest::option::of("[!-~]{1,40}"),
     ) -> Service {
-        let protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
-        let instances = instances.into_iter().map(|(host, port)| Instance { host, port }).collect();
         let timeouts = Timeouts { idle: Duration::from_millis(millis), ..Timeouts::default() };
         let token = token.filter(|_| !no_auth).map(|token| Secret::new(&token).unwrap());
         Service {
-            instances, protocol, exposure, body_limit, qps, no_auth, forward_token, timeouts, token,
+            protocol, exposure, body_limit, qps, no_auth, forward_token, timeouts, token,
             ..Service::new(n(&name))
         }
     }
@@ -142,10 +141,14 @@ prop_compose! {
         listener in (0..6_usize).prop_flat_map(|count| (0..count).map(listener).collect::<Vec<_>>()),
         vpc in (0..4_usize).prop_flat_map(|count| (0..count).map(vpc).collect::<Vec<_>>()),
         account in proptest::collection::btree_map(name(), any::<[bool; 4]>(), 0..3),
-        service in proptest::collection::vec(service(), 1..6),
+        service in proptest::collection::vec(service().prop_flat_map(upstream), 1..6),
         domain in proptest::collection::vec((host(), exposure(), any::<bool>()), 0..5),
         route in proptest::collection::vec(
-            (name(), proptest::option::of(host()), "(/[a-z0-9]{1,4}){1,3}", any::<bool>(), 0..6_usize, 1..9_u32), 0..6
+            (
+                name(), proptest::option::of(host()), "(/[a-z0-9]{1,4}){1,3}", any::<[bool; 2]>(),
+                any::<[Index; 2]>(), 1..9_u32, proptest::option::of(0_u8..=100),
+            ),
+            0..6
         ),
     ) -> Document {
         let mut document = Document { listener, vpc, service, ..Document::default() };
@@ -162,10 +165,15 @@ prop_compose! {
             host, gateway: gateway::default_name(), exposure, cert: None, https_only,
         }).collect();
         let services: Vec<_> = document.service.iter().map(|service| service.name.clone()).collect();
-        document.route = route.into_iter().map(|(name, host, path_prefix, strip_prefix, place, weight)| Route {
-            name: n(&name), gateway: gateway::default_name(), host, path_prefix,
-            methods: vec!["GET".to_owned()], headers: [("x-a".to_owned(), "b c".to_owned())].into(), strip_prefix,
-            services: vec![WeightedService { service: services[place % services.len()].clone(), weight }],
+        document.route = route.into_iter().map(|(name, host, path_prefix, [strip_prefix, retry_unsafe], places, weight, percent)| {
+            let [service, copied] = places.map(|place| place.get(&services).clone());
+            Route {
+                name: n(&name), gateway: gateway::default_name(), host, path_prefix,
+                methods: vec!["GET".to_owned()], headers: [("x-a".to_owned(), "b c".to_owned())].into(), strip_prefix,
+                services: vec![WeightedService { service, weight }],
+                // A mirror to a service that the route leads to already is one, too.
+                mirror: percent.map(|percent| Mirror { service: copied, percent }), retry_unsafe,
+            }
         }).collect();
         document
     }

@@ -9,19 +9,17 @@ mod large;
 mod simulation;
 mod storage;
 mod undoing;
+mod upstreams;
 mod vpcs;
 pub(crate) mod world;
 
 use std::time::Duration;
 
 use serde_json::json;
-use world::{World, cidrs, listener, n, service};
+use world::{World, cidrs, listener, n, patch, service};
 
 use super::{Edit, FirstStart, Options};
-use crate::{
-    base::Generation,
-    resource::{ServicePatch, from_json},
-};
+use crate::base::Generation;
 
 #[test]
 fn a_first_start_without_root_serves_loopback_and_as_root_nobody() {
@@ -110,7 +108,7 @@ fn a_drain_keeps_its_id_ends_in_time_and_comes_back_on_request() {
 #[test]
 fn a_token_is_shown_once_kept_as_a_hash_and_rotated() {
     let mut world = World::new(FirstStart::Empty);
-    let outcome = world.ok(Edit::ServiceAdd(service("chat", "10.0.0.7:8000")));
+    let outcome = world.ok(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:8000"))));
     let token = outcome.tokens[0].token.clone();
     assert_eq!(token.reveal().len(), 64);
     assert!(!outcome.item.to_string().contains(token.reveal()));
@@ -124,10 +122,10 @@ fn a_token_is_shown_once_kept_as_a_hash_and_rotated() {
     let rotated = world.ok(Edit::TokenRotate { service: n("chat"), token: None });
     assert_ne!(rotated.tokens[0].token, token);
     // An update keeps the token, and going without authentication and back does too.
-    let patch: ServicePatch = from_json(json!({"qps": 5, "no_auth": true}).to_string().as_bytes()).unwrap();
-    assert!(world.ok(Edit::ServiceUpdate { service: n("chat"), patch }).tokens.is_empty());
-    let patch: ServicePatch = from_json(br#"{"qps": null, "no_auth": false}"#).unwrap();
-    assert!(world.ok(Edit::ServiceUpdate { service: n("chat"), patch }).tokens.is_empty());
+    for fields in [json!({"qps": 5, "no_auth": true}), json!({"qps": null, "no_auth": false})] {
+        let edit = Edit::ServiceUpdate { service: n("chat"), patch: patch(fields) };
+        assert!(world.ok(edit).tokens.is_empty());
+    }
     let view = world.control.service("chat").unwrap();
     assert_eq!((view.qps, view.tokens.len()), (None, 1));
     assert_eq!(view.tokens[0].fingerprint, rotated.tokens[0].token.hash().fingerprint());
@@ -137,9 +135,9 @@ fn a_token_is_shown_once_kept_as_a_hash_and_rotated() {
 fn references_loops_and_shared_endpoints_are_refused_by_name() {
     let mut world = World::new(FirstStart::Local);
     let cases: Vec<(Edit, &str, &str)> = vec![
-        (Edit::ServiceAdd(service("self", "127.0.0.1:8080")), "loop", "local"),
-        (Edit::ServiceAdd(service("self", "localhost:8443")), "loop", "local"),
-        (Edit::ServiceAdd(service("admin", "127.0.0.1:9145")), "loop", "admin"),
+        (Edit::ServiceAdd(Box::new(service("self", "127.0.0.1:8080"))), "loop", "local"),
+        (Edit::ServiceAdd(Box::new(service("self", "localhost:8443"))), "loop", "local"),
+        (Edit::ServiceAdd(Box::new(service("admin", "127.0.0.1:9145"))), "loop", "admin"),
         (Edit::RouteAdd(world::route("r", "/x", "nobody")), "not_found", "nobody"),
         (Edit::ListenerAdd(world::listener_on("local", "lo", "127.0.0.9")), "exists", "local"),
         (Edit::ListenerAdd(world::listener_ports("other", "lo", "127.0.0.1", 8080)), "conflict", "local"),
@@ -152,7 +150,7 @@ fn references_loops_and_shared_endpoints_are_refused_by_name() {
         assert_eq!(refusal.code, code, "{what}");
         assert!(refusal.to_string().contains(named), "{refusal}");
     }
-    world.ok(Edit::ServiceAdd(service("chat", "127.0.0.1:8081")));
+    world.ok(Edit::ServiceAdd(Box::new(service("chat", "127.0.0.1:8081"))));
     world.ok(Edit::RouteAdd(world::route("r", "/x", "chat")));
     let refusal = world.refused(Edit::ServiceDelete { service: n("chat") });
     assert_eq!(refusal.code, "in_use");
@@ -206,8 +204,10 @@ fn a_dry_run_checks_with_the_enforcers_and_changes_nothing() {
     let mut world = World::new(FirstStart::Empty);
     let before = world.bytes();
     let options = Options { dry_run: true, ..Options::default() };
-    let outcome =
-        world.control.edit(Edit::ServiceAdd(service("chat", "10.0.0.7:80")), options.clone()).unwrap();
+    let outcome = world
+        .control
+        .edit(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80"))), options.clone())
+        .unwrap();
     assert!(outcome.changed && outcome.tokens.is_empty());
     assert_eq!(outcome.generation, Generation(1));
     assert_eq!(outcome.diff.len(), 1);
@@ -221,14 +221,11 @@ fn a_dry_run_checks_with_the_enforcers_and_changes_nothing() {
 #[test]
 fn unchanged_objects_stay_the_same_objects() {
     let mut world = World::new(FirstStart::Local);
-    world.ok(Edit::ServiceAdd(service("a", "10.0.0.7:80")));
-    world.ok(Edit::ServiceAdd(service("b", "10.0.0.8:80")));
+    world.ok(Edit::ServiceAdd(Box::new(service("a", "10.0.0.7:80"))));
+    world.ok(Edit::ServiceAdd(Box::new(service("b", "10.0.0.8:80"))));
     let before = world.control.snapshot();
     world.ok(Edit::AllowAdd { listener: n("local"), cidrs: cidrs("10.0.0.0/8") });
-    world.ok(Edit::ServiceUpdate {
-        service: n("b"),
-        patch: ServicePatch { qps: Some(Some(3)), ..ServicePatch::default() },
-    });
+    world.ok(Edit::ServiceUpdate { service: n("b"), patch: patch(json!({"qps": 3})) });
     let after = world.control.snapshot();
     assert!(std::sync::Arc::ptr_eq(&before.listeners[0], &after.listeners[0]));
     assert!(std::sync::Arc::ptr_eq(&before.services[0], &after.services[0]));
@@ -281,7 +278,7 @@ fn endpoints_are_named_with_scheme_port_and_family() {
         replace: false,
     });
     world.ok(Edit::DomainAdd { domain: world::domain("a.example.org", Some("c")), replace: false });
-    let outcome = world.ok(Edit::ServiceAdd(service("chat", "10.0.0.7:80")));
+    let outcome = world.ok(Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80"))));
     assert_eq!(
         outcome.item["endpoints"],
         json!([

@@ -1,10 +1,12 @@
 //! Seeded random edits: invariants hold (they are swept inside), replay is the identity, a refusal changes nothing.
 
-use super::world::{self, World, certificate, cidrs, domain, listener_ports, n, route, service, told};
+use serde_json::json;
+
+use super::world::{self, World, certificate, cidrs, domain, listener_ports, n, patch, route, service, told};
 use crate::{
     base::{Generation, Name},
     control::{Edit, FirstStart, Options},
-    resource::{Account, Endpoint, Grant, ServicePatch, Vpc},
+    resource::{Account, Endpoint, Grant, Mirror, Route, Vpc},
 };
 
 /// xorshift64*: enough to pick edits, and the same everywhere.
@@ -37,7 +39,7 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
         let one = |dice: &mut Dice| format!("10.{}.0.0/16", dice.roll(40));
         cidrs(&(0..count).map(|_| one(dice)).collect::<Vec<_>>().join(","))
     };
-    match dice.roll(29) {
+    match dice.roll(31) {
         0 => {
             let address = format!("192.0.2.{}", dice.roll(3));
             Edit::ListenerAdd(listener_ports(&own, "eth9", &address, 80 + dice.roll(3) as u16))
@@ -60,19 +62,23 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
             Edit::AllowSet { listener, cidrs: cidrs(&long), allow_empty: false }
         }
         8 => Edit::AllowSet { listener, cidrs: list(dice), allow_empty: dice.roll(2) == 0 },
-        9 => Edit::ServiceAdd(service(&service_name, "10.9.9.9:80")),
+        9 => Edit::ServiceAdd(Box::new(service(&service_name, "10.9.9.9:80"))),
         10 => Edit::ServiceUpdate {
             service: n(&service_name),
-            patch: ServicePatch {
-                qps: Some(Some(dice.roll(9) as u32)),
-                no_auth: Some(dice.roll(2) == 0),
-                ..ServicePatch::default()
-            },
+            patch: patch(json!({ "qps": dice.roll(9), "no_auth": dice.roll(2) == 0 })),
         },
         11 => Edit::ServiceDelete { service: n(&service_name) },
         12 => Edit::TokenRotate { service: n(&service_name), token: None },
         13 => {
-            Edit::RouteAdd(route(&format!("r{}", dice.roll(3)), &format!("/{}", dice.roll(3)), &service_name))
+            let added = route(&format!("r{}", dice.roll(3)), &format!("/{}", dice.roll(3)), &service_name);
+            let mirror = format!("s{}", dice.roll(4));
+            let mirror = (dice.roll(2) == 0).then(|| Mirror { service: n(&mirror), percent: 10 });
+            Edit::RouteAdd(Route { mirror, ..added })
+        }
+        14 if dice.roll(2) == 0 => {
+            let mirror = if dice.roll(2) == 0 { json!(null) } else { json!({ "percent": dice.roll(120) }) };
+            let fields = json!({ "mirror": mirror, "retry_unsafe": dice.roll(2) == 0 });
+            Edit::RouteUpdate { route: n(&format!("r{}", dice.roll(3))), patch: patch(fields) }
         }
         14 => Edit::RouteDelete { route: n(&format!("r{}", dice.roll(3))) },
         15 => {
@@ -119,6 +125,26 @@ fn edit(dice: &mut Dice, world: &World) -> Edit {
             Edit::EndpointAdd(Endpoint { client_token: token, ..added })
         }
         28 => Edit::EndpointDelete { endpoint },
+        // Also what is not of a network's or an endpoint's listener is tried: it is refused, and nothing moves.
+        29 => {
+            let fields = [
+                json!({ "proxy_protocol": dice.roll(2) == 0 }),
+                json!({ "trusted_forwarders": if dice.roll(2) == 0 { json!("10.0.0.0/8") } else { json!(null) } }),
+                json!({ "limits": { "max_connections": dice.roll(3) } }),
+                json!({ "wait_address": dice.roll(2) == 0 }),
+            ];
+            let fields = fields[dice.roll(4) as usize].clone();
+            Edit::ListenerUpdate { listener, patch: patch(fields) }
+        }
+        30 => {
+            let fields = [
+                json!({ "address": format!("192.0.2.{}/24", 1 + dice.roll(4)) }),
+                json!({ "trusted_forwarders": ["192.0.2.0/28"], "open": dice.roll(2) == 0 }),
+                json!({ "http": 80 + dice.roll(2), "account": format!("a{}", dice.roll(2)) }),
+            ];
+            let fields = fields[dice.roll(3) as usize].clone();
+            Edit::VpcUpdate { vpc, patch: patch(fields) }
+        }
         _ => Edit::Rollback {
             generation: Generation(1 + dice.roll(world.control.generation().0)),
             yes: dice.roll(2) == 0,
@@ -135,7 +161,7 @@ fn random_edits_keep_every_promise() {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut world = World::new(FirstStart::Local);
         // What endpoints need is there from the first, else they would hardly ever come about.
-        world.ok(Edit::ServiceAdd(service("s0", "10.9.9.9:80")));
+        world.ok(Edit::ServiceAdd(Box::new(service("s0", "10.9.9.9:80"))));
         world.ok(Edit::VpcAdd(world::vpc("v0", "eth9", "192.0.2.1/24")));
         world.ok(Edit::EndpointServiceAdd { service: world::offer("o0", "s0"), replace: false });
         let (mut taken, mut refused) = (0, 0);

@@ -33,7 +33,7 @@ fn furnished() -> (tempfile::TempDir, std::path::PathBuf) {
     let edits = [
         Edit::CertificateAdd { certificate: certificate("c", &["a.org"]), replace: false },
         Edit::DomainAdd { domain: domain("a.org", Some("c")), replace: false },
-        Edit::ServiceAdd(service("chat", "10.0.0.7:80")),
+        Edit::ServiceAdd(Box::new(service("chat", "10.0.0.7:80"))),
         Edit::RouteAdd(route("r", "/v1", "chat")),
     ];
     for edit in edits {
@@ -188,7 +188,7 @@ fn child_on_a_small_disk() {
     let mut refusal = None;
     for number in 0..5000 {
         let before = (control.export(true), control.generation());
-        let edit = Edit::ServiceAdd(service(&format!("s{number}"), "10.0.0.1:80"));
+        let edit = Edit::ServiceAdd(Box::new(service(&format!("s{number}"), "10.0.0.1:80")));
         if let Err(why) = control.edit(edit, Options::default()) {
             assert_eq!((control.export(true), control.generation()), before);
             refusal = Some(why);

@@ -89,7 +89,7 @@ fn a_rollback_names_the_endpoint_that_led_to_another_service() {
     let mut world = World::new(FirstStart::Empty);
     world.ok(Edit::VpcAdd(vpc("s1", "if1", "10.0.0.10/24")));
     for name in ["one", "two"] {
-        world.ok(Edit::ServiceAdd(Service { no_auth: true, ..service(name, "10.9.9.9:80") }));
+        world.ok(Edit::ServiceAdd(Box::new(Service { no_auth: true, ..service(name, "10.9.9.9:80") })));
         let offer: EndpointService = from_toml(&format!(
             "name='{name}'\nservice_name='com.example.{name}'\ndns='{name}.example.com'\nservice='{name}'\n"
         ))

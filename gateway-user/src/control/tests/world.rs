@@ -14,8 +14,8 @@ use crate::{
     base::{Generation, Name, Refusal, Site, clock},
     control::{Config, Control, Edit, FirstStart, Options, Outcome},
     resource::{
-        Allowlist, Certificate, Domain, Endpoint, EndpointService, Exposure, Listener, Route, Service, Vpc,
-        WeightedService, certificate::KeyPem, from_toml, gateway,
+        Allowlist, Certificate, Domain, Endpoint, EndpointService, Exposure, Listener, Patch, Route, Service,
+        Vpc, WeightedService, certificate::KeyPem, from_toml, gateway,
     },
     snapshot::{Snapshot, Subscriber},
 };
@@ -189,6 +189,8 @@ pub(crate) fn listener_on(name: &str, interface: &str, address: &str) -> Listene
         open: true,
         wait_address: false,
         limits: crate::resource::Limits::default(),
+        proxy_protocol: false,
+        trusted_forwarders: Allowlist::default(),
         allow: Allowlist::default(),
     }
 }
@@ -224,6 +226,10 @@ pub(crate) fn service(name: &str, instance: &str) -> Service {
     Service { instances: vec![instance.parse().unwrap()], ..Service::new(n(name)) }
 }
 
+pub(crate) fn patch(fields: serde_json::Value) -> Patch {
+    serde_json::from_value(fields).unwrap()
+}
+
 pub(crate) fn route(name: &str, prefix: &str, service: &str) -> Route {
     Route {
         name: n(name),
@@ -234,6 +240,8 @@ pub(crate) fn route(name: &str, prefix: &str, service: &str) -> Route {
         headers: Default::default(),
         strip_prefix: false,
         services: vec![WeightedService { service: n(service), weight: 1 }],
+        mirror: None,
+        retry_unsafe: false,
     }
 }
 

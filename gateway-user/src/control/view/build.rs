@@ -8,12 +8,14 @@ use super::{
     VpcView,
 };
 use crate::{
-    base::{Generation, Site},
+    base::{Generation, Name, Site},
     control::{
         compile,
         state::{CertificateRecord, EndpointRecord, ListenerRecord, ServiceRecord, State},
     },
-    resource::{Account, Address, Domain, EndpointService, Exposure, Grant, Route, Vpc, gateway},
+    resource::{
+        Account, Address, Domain, EndpointService, Exposure, Grant, Route, Vpc, gateway, upstream::Balance,
+    },
     snapshot::names::{self, Names},
 };
 
@@ -113,6 +115,8 @@ pub fn listener(record: &ListenerRecord) -> ListenerView {
         open: listener.open,
         wait_address: listener.wait_address,
         limits: listener.limits,
+        proxy_protocol: listener.proxy_protocol,
+        trusted_forwarders: listener.trusted_forwarders.clone(),
         monitor_until: record.monitor,
         entries: record.entries.len(),
         allow: record.entries.cidrs().take(SHOWN).map(|cidr| cidr.to_string()).collect(),
@@ -175,6 +179,10 @@ pub fn vpc(state: &State, vpc: &Vpc, site: &Site) -> VpcView {
         https: vpc.https,
         revoked: state.attachable(vpc, site).err().map(|refusal| refusal.message),
         open: record.is_some_and(|record| record.listener.open),
+        proxy_protocol: record.is_some_and(|record| record.listener.proxy_protocol),
+        trusted_forwarders: record
+            .map(|record| record.listener.trusted_forwarders.clone())
+            .unwrap_or_default(),
         entries: record.map_or(0, |record| record.entries.len()),
     }
 }
@@ -241,8 +249,12 @@ pub fn domain(state: &State, domain: &Domain) -> DomainView {
 #[must_use]
 pub fn service(state: &State, site: &Site, record: &ServiceRecord, resolve: Resolve<'_>) -> ServiceView {
     let service = &record.service;
-    let leads =
-        |route: &&std::sync::Arc<Route>| route.services.iter().any(|target| target.service == service.name);
+    let routes = |leads: fn(&Route, &Name) -> bool| {
+        let found = state.routes.values().filter(move |route| leads(route, &service.name));
+        found.map(|route| route.name.clone()).collect()
+    };
+    let authorities = service.tls_ca.as_ref().map(|authorities| authorities.subjects().to_vec());
+    let hashed = service.balance == Balance::Hash;
     ServiceView {
         name: service.name.clone(),
         gateway: service.gateway.clone(),
@@ -254,13 +266,26 @@ pub fn service(state: &State, site: &Site, record: &ServiceRecord, resolve: Reso
         no_auth: service.no_auth,
         forward_token: service.forward_token,
         timeouts: service.timeouts,
+        tls: service.tls,
+        tls_server_name: service.tls_server_name.clone(),
+        tls_ca_subjects: authorities.unwrap_or_default(),
+        balance: service.balance,
+        hash_on: hashed.then(|| service.hash_on.clone().unwrap_or_default()),
+        health: service.health.clone(),
+        outlier: service.outlier,
+        retry: service.retry,
+        bounds: service.bounds,
+        slow_start: service.slow_start,
+        compression: service.compression.clone(),
+        decompress: service.decompress,
         tokens: record
             .tokens
             .iter()
             .map(|token| TokenView { fingerprint: token.hash.fingerprint(), created: token.created })
             .collect(),
         endpoints: endpoints(state, site, record, resolve),
-        routes: state.routes.values().filter(leads).map(|route| route.name.clone()).collect(),
+        routes: routes(Route::leads_to),
+        mirrored_by: routes(Route::mirrors_to),
     }
 }
 
@@ -275,6 +300,8 @@ pub fn route(route: &Route) -> RouteView {
         headers: route.headers.clone(),
         strip_prefix: route.strip_prefix,
         services: route.services.clone(),
+        mirror: route.mirror.clone(),
+        retry_unsafe: route.retry_unsafe,
     }
 }
 

@@ -9,8 +9,8 @@ use super::{Change, Loss};
 use crate::{
     base::{Generation, Name, Refusal},
     resource::{
-        self, Address, Exposure, Grant, Host, Instance, Protocol, Timeouts, WeightedService, port,
-        token::Fingerprint,
+        self, Address, Exposure, Grant, Host, Instance, Mirror, Protocol, Timeouts, WeightedService,
+        duration, port, token::Fingerprint, upstream,
     },
     snapshot::Channel,
 };
@@ -112,6 +112,8 @@ pub struct ListenerView {
     pub open: bool,
     pub wait_address: bool,
     pub limits: crate::resource::Limits,
+    pub proxy_protocol: bool,
+    pub trusted_forwarders: resource::Allowlist,
     /// Until when (seconds since the Unix epoch) the listener is monitored: its allowlist drops nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_until: Option<u64>,
@@ -158,6 +160,8 @@ pub struct VpcView {
     #[serde(with = "port")]
     pub https: Option<u16>,
     pub open: bool,
+    pub proxy_protocol: bool,
+    pub trusted_forwarders: resource::Allowlist,
     /// Why the network is not attached any more; its endpoint is silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<String>,
@@ -238,11 +242,28 @@ pub struct ServiceView {
     pub no_auth: bool,
     pub forward_token: bool,
     pub timeouts: Timeouts,
+    pub tls: upstream::Tls,
+    pub tls_server_name: Option<Host>,
+    /// Subjects of the authorities that instances are checked against; empty: the host's trust store.
+    pub tls_ca_subjects: Vec<String>,
+    pub balance: upstream::Balance,
+    /// What a hash is made from; absent with another balance.
+    pub hash_on: Option<upstream::HashKey>,
+    pub health: Option<upstream::HealthCheck>,
+    pub outlier: upstream::Outlier,
+    pub retry: upstream::Retry,
+    pub bounds: upstream::Bounds,
+    #[serde(with = "duration")]
+    pub slow_start: std::time::Duration,
+    pub compression: Vec<upstream::Encoding>,
+    pub decompress: bool,
     pub tokens: Vec<TokenView>,
     /// Base URLs to call it at.
     pub endpoints: Vec<String>,
     /// Routes that lead to it.
     pub routes: Vec<Name>,
+    /// Routes that send it copies.
+    pub mirrored_by: Vec<Name>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -262,6 +283,8 @@ pub struct RouteView {
     pub headers: std::collections::BTreeMap<String, String>,
     pub strip_prefix: bool,
     pub services: Vec<WeightedService>,
+    pub mirror: Option<Mirror>,
+    pub retry_unsafe: bool,
 }
 
 /// One line of `history`.

@@ -2,12 +2,13 @@
 
 mod cidrs;
 mod pem;
+mod upstream;
 
 use proptest::prelude::*;
 
 use super::{
-    Address, Domain, Exposure, Host, Instance, Listener, Route, Secret, Service, ServicePatch, duration,
-    from_json, from_toml, size, token::Fingerprint, token::TokenHash,
+    Address, Domain, Exposure, Host, Instance, Listener, Route, Secret, Service, duration, from_json,
+    from_toml, size, token::Fingerprint, token::TokenHash,
 };
 
 #[test]
@@ -207,15 +208,6 @@ fn secrets_stay_out_of_refusals_and_debug_output() {
 }
 
 #[test]
-fn a_patch_tells_absent_from_null() {
-    let patch: ServicePatch = from_json(b"{}").unwrap();
-    assert_eq!(patch, ServicePatch::default());
-    let patch: ServicePatch = from_json(br#"{"qps":null,"body_limit":"1KiB","instances":["a:1"]}"#).unwrap();
-    assert_eq!((patch.qps, patch.body_limit), (Some(None), Some(1024)));
-    assert_eq!(from_json::<ServicePatch>(br#"{"colour":1}"#).unwrap_err().code, "unknown_field");
-}
-
-#[test]
 fn a_refusal_survives_serde_whole() {
     let refusal = from_json::<Domain>(br#"{"host":"a b","exposure":"public"}"#).unwrap_err();
     assert_eq!((refusal.code.as_str(), refusal.field.as_deref()), ("invalid_host", Some("host")));
@@ -233,6 +225,10 @@ proptest! {
         let _ = text.parse::<Address>();
         let _ = text.parse::<Exposure>();
         let _ = text.parse::<super::WeightedService>();
+        let _ = text.parse::<super::Mirror>();
+        let _ = text.parse::<super::upstream::HashKey>();
+        let _ = text.parse::<super::upstream::Probe>();
+        let _ = text.parse::<super::upstream::Authorities>();
         let _ = text.parse::<TokenHash>();
         let _ = text.parse::<Fingerprint>();
         let _ = size::parse(&text);
@@ -252,7 +248,7 @@ proptest! {
     ) {
         let _ = super::Allowlist::parse(&text);
         let _ = text.parse::<Host>();
-        let _ = text.parse::<Instance>();
+        let _ = text.parse::<Instance>().map(|one| one.to_string());
         let _ = size::parse(&text);
         let _ = duration::parse(&text);
     }
