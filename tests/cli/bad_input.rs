@@ -203,6 +203,15 @@ fn bad_certificates_are_refused() {
     );
 }
 
+/// One more than a listener may trust.
+const FORWARDERS: &str = "10.0.0.0,10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9,\
+    10.0.1.0,10.0.1.1,10.0.1.2,10.0.1.3,10.0.1.4,10.0.1.5,10.0.1.6,10.0.1.7,10.0.1.8,10.0.1.9,\
+    10.0.2.0,10.0.2.1,10.0.2.2,10.0.2.3,10.0.2.4,10.0.2.5,10.0.2.6,10.0.2.7,10.0.2.8,10.0.2.9,\
+    10.0.3.0,10.0.3.1,10.0.3.2,10.0.3.3,10.0.3.4,10.0.3.5,10.0.3.6,10.0.3.7,10.0.3.8,10.0.3.9,\
+    10.0.4.0,10.0.4.1,10.0.4.2,10.0.4.3,10.0.4.4,10.0.4.5,10.0.4.6,10.0.4.7,10.0.4.8,10.0.4.9,\
+    10.0.5.0,10.0.5.1,10.0.5.2,10.0.5.3,10.0.5.4,10.0.5.5,10.0.5.6,10.0.5.7,10.0.5.8,10.0.5.9,\
+    10.0.6.0,10.0.6.1,10.0.6.2,10.0.6.3,10.0.6.4";
+
 #[test]
 fn bad_services_and_routes_are_refused() {
     let desk = Desk::with_front();
@@ -219,6 +228,75 @@ fn bad_services_and_routes_are_refused() {
         (service(&["--instance", "127.0.0.2:9443"]), &[("value", "127.0.0.2:9443")]),
         (service(&["--instance", "127.0.0.1:9", "--protocol", "smtp"]), &[("value", "smtp")]),
         (service(&["--instance", "127.0.0.1:9", "--body-limit", "many"]), &[("value", "many")]),
+        (
+            service(&["--instance", "127.0.0.1:9=0"]),
+            &[("field", "weight"), ("value", "0"), ("limit", "1 to 256")],
+        ),
+        (service(&["--instance", "127.0.0.1:9=x"]), &[("field", "instance"), ("value", "127.0.0.1:9=x")]),
+        (
+            service(&["--instance", "127.0.0.1:9", "--tls", "maybe"]),
+            &[("value", "maybe"), ("limit", "insecure")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--tls-server-name", "a.org"]),
+            &[("field", "tls_server_name"), ("value", "a.org"), ("limit", "verify")],
+        ),
+        (service(&["--instance", "127.0.0.1:9", "--tls-ca", "/nonexistent.pem"]), &[("field", "tls_ca")]),
+        (
+            service(&["--instance", "127.0.0.1:9", "--hash-on", "path"]),
+            &[("field", "hash_on"), ("remedy", "balance")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--balance", "hash", "--hash-on", "cookie"]),
+            &[("field", "hash_on"), ("limit", "header:NAME")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--health", "healthz"]),
+            &[("field", "health.probe"), ("value", "healthz"), ("remedy", "/healthz")],
+        ),
+        (service(&["--instance", "127.0.0.1:9", "--health-interval", "5s"]), &[("value", "probe")]),
+        (
+            service(&["--instance", "127.0.0.1:9", "--health", "tcp", "--health-interval", "1ms"]),
+            &[("field", "health.interval"), ("value", "1ms"), ("limit", "1s to 3600s")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--retry-attempts", "11"]),
+            &[("field", "retry.attempts"), ("limit", "1 to 10")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--retry-budget", "101"]),
+            &[("field", "retry.budget_percent"), ("limit", "0 to 100")],
+        ),
+        (
+            service(&["--instance", "127.0.0.1:9", "--max-ejected-percent", "101"]),
+            &[("field", "outlier.max_ejected_percent"), ("limit", "0 to 100")],
+        ),
+        (service(&["--instance", "127.0.0.1:9", "--queue-wait", "0s"]), &[("field", "bounds.queue_wait")]),
+        (service(&["--instance", "127.0.0.1:9", "--slow-start", "2h"]), &[("field", "slow_start")]),
+        (service(&["--instance", "127.0.0.1:9", "--compression", "deflate"]), &[("value", "deflate")]),
+        (
+            service(&["--instance", "127.0.0.1:9", "--compression", "br,br"]),
+            &[("field", "compression"), ("value", "br")],
+        ),
+        (vec!["service", "update", "echo", "--balance", "random"], &[("value", "random")]),
+        (
+            vec!["route", "add", "r", "--path-prefix", "/", "--service", "echo", "--mirror", "echo=101"],
+            &[("field", "mirror.percent"), ("value", "101"), ("limit", "0 to 100")],
+        ),
+        (
+            vec!["route", "add", "r", "--path-prefix", "/", "--service", "echo", "--mirror", "absent"],
+            &[("value", "absent"), ("remedy", "add it")],
+        ),
+        (vec!["route", "update", "absent", "--mirror", "echo"], &[("code", "not_found")]),
+        (
+            vec!["listener", "update", "front", "--trusted-forwarders", "192.0.2.1/24"],
+            &[("value", "192.0.2.1/24"), ("remedy", "192.0.2.0/24")],
+        ),
+        (
+            vec!["listener", "update", "front", "--trusted-forwarders", FORWARDERS],
+            &[("field", "trusted_forwarders"), ("value", "65"), ("limit", "64")],
+        ),
+        (vec!["listener", "update", "absent", "--proxy-protocol"], &[("code", "not_found")]),
         (vec!["route", "add", "r", "--path-prefix", "m", "--service", "echo"], &[]),
         (vec!["route", "add", "r", "--path-prefix", "/", "--service", "echo=0"], &[]),
         (vec!["route", "add", "r", "--path-prefix", "/", "--service", "echo=x"], &[]),

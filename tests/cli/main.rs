@@ -5,6 +5,7 @@
 //!
 //! Where a new test goes:
 //! - `shapes`: exit codes and JSON that scripts rely on; the human form; `--dry-run`.
+//! - `settings`: every setting of services, routes and listeners, set, exported and taken back.
 //! - `declarative`: `export`, `apply`, `diff`, `history`, `rollback`.
 //! - `manner`: changes that are tried first, wait for a confirmation, or would lock the caller out.
 //! - `networks`: private networks, accounts, grants, long lists.
@@ -19,6 +20,7 @@ mod declarative;
 mod manner;
 #[cfg(feature = "privileged")]
 mod networks;
+mod settings;
 mod shapes;
 #[cfg(feature = "privileged")]
 mod shortage;

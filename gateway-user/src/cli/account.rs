@@ -5,7 +5,8 @@ use http::Method;
 
 use super::{
     Done, Manner, Session,
-    change::{Named, Object},
+    arguments::{Item, Named},
+    change::Object,
 };
 use crate::api::{
     client::Call,
@@ -19,10 +20,7 @@ pub enum Verb {
     /// Let the networks of a tenant be attached, or not any more
     Update(Update),
     /// Show one tenant
-    Show {
-        /// Name of the account
-        name: String,
-    },
+    Show(Item),
     /// List all tenants
     List,
     /// Delete a tenant that has no network here
@@ -96,7 +94,7 @@ impl Verb {
                 let can = if *cross_account { "can" } else { "cannot" };
                 session.change(call, manner, &format!("networks of account {name} {can} be attached"))
             }
-            Self::Show { name } => session.show(Call::get(&["accounts", name])),
+            Self::Show(item) => session.show_item("accounts", item),
             Self::List => session.list(
                 Call::get(&["accounts"]),
                 &[

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::{
     Done, Manner, Session,
-    change::{Named, Object, read_text},
+    arguments::{Item, Named},
+    change::{Object, read_text},
 };
 use crate::api::client::Call;
 
@@ -17,10 +18,7 @@ pub enum Verb {
     /// List all certificates
     List,
     /// Show one certificate; the key is never shown
-    Show {
-        /// Name of the certificate
-        name: String,
-    },
+    Show(Item),
     /// Delete a certificate that no domain uses
     Delete(Named),
 }
@@ -66,7 +64,7 @@ impl Verb {
                 &[("NAME", "name"), ("NAMES", "names"), ("NOT AFTER", "not_after"), ("DOMAINS", "domains")],
                 "no certificates; add one with `gateway cert add NAME --chain FILE --key FILE`",
             ),
-            Self::Show { name } => session.show(Call::get(&["certificates", name])),
+            Self::Show(item) => session.show_item("certificates", item),
             Self::Delete(named) => session.delete("certificates", named, "certificate"),
         }
     }

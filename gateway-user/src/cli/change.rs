@@ -1,10 +1,11 @@
 //! What verbs have in common: sending a change and saying what it did, listing, showing.
 
-use clap::Args;
 use serde_json::Value;
 
 use super::{
-    DONE, Done, Manner, Session, caller,
+    DONE, Done, Manner, Session,
+    arguments::{Item, Named},
+    caller,
     output::{Table, field, item_lines, items_table, plain, print_json, print_line, print_text},
 };
 use crate::{
@@ -73,6 +74,11 @@ impl Session {
         Ok(DONE)
     }
 
+    /// Prints one of a `collection`.
+    pub(super) fn show_item(&self, collection: &str, item: &Item) -> Done {
+        self.show(Call::get(&[collection, &item.name]))
+    }
+
     /// Prints one item.
     pub(super) fn show(&self, call: Call) -> Done {
         let reply = self.client.send(call)?;
@@ -83,15 +89,6 @@ impl Session {
         }
         Ok(DONE)
     }
-}
-
-/// A resource by its name, for verbs that need no more.
-#[derive(Debug, Args)]
-pub struct Named {
-    /// Its name
-    pub(super) name: String,
-    #[command(flatten)]
-    pub(super) manner: Manner,
 }
 
 impl Manner {
@@ -197,6 +194,25 @@ impl Object {
             Some(value) => self.set(key, value),
             None => self,
         }
+    }
+
+    /// Sets a field if there is a value; `off` takes it back to its default.
+    pub(super) fn or_off(&mut self, key: &str, value: Option<&str>) -> &mut Self {
+        match value {
+            Some("off") => self.set(key, Value::Null),
+            value => self.maybe(key, value),
+        }
+    }
+
+    /// Sets a field to a table unless nothing is in it.
+    pub(super) fn table(&mut self, key: &str, Self(table): Self) -> &mut Self {
+        if table.is_empty() { self } else { self.set(key, table) }
+    }
+
+    /// Leaves out what is taken back to its default: of a new resource it is there already.
+    pub(super) fn finish_new(&mut self) -> Value {
+        self.0.retain(|_, value| !value.is_null());
+        self.finish()
     }
 
     /// The object.

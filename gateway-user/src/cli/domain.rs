@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{
     DONE, Done, Manner, REFUSED, Session,
-    change::{Named, Object},
+    arguments::Named,
+    change::Object,
     output::{Table, field, print_json, print_line, print_text},
 };
 use crate::api::client::Call;

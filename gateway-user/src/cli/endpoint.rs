@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{
     Done, Manner, Session,
     allow::texts,
-    change::{Named, Object},
-    listener::port,
+    arguments::{Item, Named, Ports},
+    change::Object,
     output::{field, print_line},
 };
 use crate::api::{client::Call, wire::CidrsRequest};
@@ -18,10 +18,7 @@ pub enum ServiceVerb {
     /// Register a platform service that endpoints may lead to
     Add(AddService),
     /// Show one service
-    Show {
-        /// Name of the endpoint service
-        name: String,
-    },
+    Show(Item),
     /// List the services
     List {
         /// Only those with this text in one of their names
@@ -37,10 +34,7 @@ pub enum Verb {
     /// Give a private network a private way to a service
     Add(Box<Add>),
     /// Show one endpoint and the state of its zones
-    Show {
-        /// Name of the endpoint
-        name: String,
-    },
+    Show(Item),
     /// List all endpoints
     List,
     /// Delete an endpoint; its addresses are silent from then on
@@ -120,18 +114,8 @@ pub struct Add {
     /// Makes a repeated creation one: same token, same parameters, same endpoint
     #[arg(long, value_name = "TOKEN")]
     client_token: Option<String>,
-    /// Port for HTTP [default: 80]
-    #[arg(long, value_name = "PORT", conflicts_with = "no_http")]
-    http: Option<u16>,
-    /// No HTTP port
-    #[arg(long)]
-    no_http: bool,
-    /// Port for HTTPS [default: 443]
-    #[arg(long, value_name = "PORT", conflicts_with = "no_https")]
-    https: Option<u16>,
-    /// No HTTPS port
-    #[arg(long)]
-    no_https: bool,
+    #[command(flatten)]
+    ports: Ports,
     #[command(flatten)]
     manner: Manner,
 }
@@ -151,7 +135,7 @@ impl ServiceVerb {
                 let call = if add.replace { call.query("replace", true) } else { call };
                 session.change(call, &add.manner, &format!("endpoint service {} is registered", add.name))
             }
-            Self::Show { name } => session.show(Call::get(&["endpoint-services", name])),
+            Self::Show(item) => session.show_item("endpoint-services", item),
             Self::List { search } => {
                 let call = Call::get(&["endpoint-services"]);
                 let call = match search {
@@ -180,7 +164,7 @@ impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
             Self::Add(add) => add.run(session),
-            Self::Show { name } => session.show(Call::get(&["endpoints", name])),
+            Self::Show(item) => session.show_item("endpoints", item),
             Self::List => session.list(
                 Call::get(&["endpoints"]),
                 &[
@@ -225,8 +209,7 @@ impl Add {
         if !self.allow.is_empty() {
             body.set("security_group", self.allow.join(","));
         }
-        port(&mut body, "http", self.http, self.no_http);
-        port(&mut body, "https", self.https, self.no_https);
+        self.ports.write(&mut body);
         let call = Call::post(&["endpoints"]).json(&body.finish());
         session.change_then(call, &self.manner, &format!("endpoint {} is added", self.name), |reply| {
             for url in reply.get("urls").and_then(Value::as_array).into_iter().flatten() {

@@ -5,7 +5,8 @@ use http::Method;
 
 use super::{
     Done, Manner, Session,
-    change::{Named, Object},
+    arguments::{Count, Item, Named, Ports, Proxies},
+    change::Object,
 };
 use crate::api::client::Call;
 
@@ -19,11 +20,10 @@ pub enum Verb {
     Close(Named),
     /// Limit new and open connections of allowed sources
     Limit(Limit),
+    /// Change where it is reached, and which proxies stand before it
+    Update(Update),
     /// Show one listener
-    Show {
-        /// Name of the listener
-        name: String,
-    },
+    Show(Item),
     /// List all listeners
     List,
     /// Delete a listener and its allowlist
@@ -43,18 +43,8 @@ pub struct Add {
     /// Address of that interface, `*` for all; repeat it for several
     #[arg(long, value_name = "ADDR", required = true, value_delimiter = ',')]
     address: Vec<String>,
-    /// Port for HTTP [default: 80]
-    #[arg(long, value_name = "PORT", conflicts_with = "no_http")]
-    http: Option<u16>,
-    /// No HTTP port
-    #[arg(long)]
-    no_http: bool,
-    /// Port for HTTPS [default: 443]
-    #[arg(long, value_name = "PORT", conflicts_with = "no_https")]
-    https: Option<u16>,
-    /// No HTTPS port
-    #[arg(long)]
-    no_https: bool,
+    #[command(flatten)]
+    ports: Ports,
     /// Open it at once
     #[arg(long)]
     open: bool,
@@ -62,7 +52,30 @@ pub struct Add {
     #[arg(long)]
     wait_address: bool,
     #[command(flatten)]
+    proxies: Proxies,
+    #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Name of the listener
+    name: String,
+    /// Network interface that clients come in through
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+    /// Address of that interface, `*` for all; repeat it for several
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    address: Vec<String>,
+    #[command(flatten)]
+    ports: Ports,
+    /// Do not insist that the interface has the address already
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    wait_address: Option<bool>,
+    #[command(flatten)]
+    proxies: Proxies,
     #[command(flatten)]
     manner: Manner,
 }
@@ -82,32 +95,16 @@ pub struct Limit {
 struct Limits {
     /// New connections per second, of all sources together; bites only sources over their share; `off` for no limit
     #[arg(long, value_name = "N/s")]
-    syn_rate: Option<Rate>,
+    syn_rate: Option<Count>,
     /// New connections per second that each source may always open [default: an eighth of --syn-rate]
     #[arg(long, value_name = "N/s")]
-    syn_rate_per_source: Option<Rate>,
+    syn_rate_per_source: Option<Count>,
     /// Open connections; `off` for no limit
     #[arg(long, value_name = "N")]
-    max_connections: Option<Rate>,
+    max_connections: Option<Count>,
     /// Open connections of each source
     #[arg(long, value_name = "N")]
-    max_connections_per_source: Option<Rate>,
-}
-
-/// A number, with `/s` or without, or `off`.
-#[derive(Clone, Copy, Debug)]
-struct Rate(Option<u32>);
-
-impl std::str::FromStr for Rate {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let number = text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|number| *number > 0);
-        number.map(|number| Self(Some(number))).ok_or("give a number like 100 or 100/s, or `off`")
-    }
+    max_connections_per_source: Option<Count>,
 }
 
 impl Limits {
@@ -120,7 +117,7 @@ impl Limits {
             ("max_connections", self.max_connections),
             ("max_connections_per_source", self.max_connections_per_source),
         ] {
-            body.maybe(key, rate.map(|Rate(number)| number));
+            body.maybe(key, rate);
         }
         body
     }
@@ -156,7 +153,8 @@ impl Verb {
                     &format!("limits of listener {} are set", limit.name),
                 )
             }
-            Self::Show { name } => session.show(Call::get(&["listeners", name])),
+            Self::Update(update) => update.run(session),
+            Self::Show(item) => session.show_item("listeners", item),
             Self::List => session.list(
                 Call::get(&["listeners"]),
                 &[
@@ -182,19 +180,16 @@ impl Add {
             .set("exposure", self.exposure.as_str())
             .set("interface", self.interface.as_str())
             .set("addresses", self.address.clone());
-        port(&mut body, "http", self.http, self.no_http);
-        port(&mut body, "https", self.https, self.no_https);
+        self.ports.write(&mut body);
+        self.proxies.write(&mut body);
         if self.open {
             body.set("open", true);
         }
         if self.wait_address {
             body.set("wait_address", true);
         }
-        let limits = self.limits.body().finish();
-        if limits.as_object().is_some_and(|limits| !limits.is_empty()) {
-            body.set("limits", limits);
-        }
-        let call = Call::post(&["listeners"]).json(&body.finish());
+        body.table("limits", self.limits.body());
+        let call = Call::post(&["listeners"]).json(&body.finish_new());
         let name = &self.name;
         let next = if self.open {
             format!("listener {name} is open; nobody is allowed yet: `gateway allow add {name} CIDR`")
@@ -205,11 +200,16 @@ impl Add {
     }
 }
 
-pub(super) fn port(body: &mut Object, key: &str, port: Option<u16>, none: bool) {
-    if none {
-        // The declarative form of "no such port".
-        body.set(key, false);
-    } else {
-        body.maybe(key, port);
+impl Update {
+    fn run(&self, session: &Session) -> Done {
+        let mut body = Object::default();
+        body.maybe("interface", self.interface.as_deref()).maybe("wait_address", self.wait_address);
+        if !self.address.is_empty() {
+            body.set("addresses", self.address.clone());
+        }
+        self.ports.write(&mut body);
+        self.proxies.write(&mut body);
+        let call = Call::new(Method::PATCH, &["listeners", &self.name]).json(&body.finish());
+        session.change(call, &self.manner, &format!("listener {} is updated", self.name))
     }
 }

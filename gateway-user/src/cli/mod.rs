@@ -5,6 +5,7 @@
 
 mod account;
 mod allow;
+mod arguments;
 mod ban;
 mod caller;
 mod cert;
@@ -24,6 +25,7 @@ mod service;
 mod stats;
 mod status;
 mod store;
+mod upstream;
 mod vpc;
 
 use std::path::PathBuf;

@@ -1,11 +1,12 @@
 //! `gateway route …`: which requests go to which service.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use http::Method;
 
 use super::{
     Done, Manner, Session,
-    change::{Named, Object},
+    arguments::{Item, Named},
+    change::Object,
 };
 use crate::{
     api::client::{Call, Failure},
@@ -16,13 +17,12 @@ use crate::{
 pub enum Verb {
     /// Add a route
     Add(Add),
+    /// Change some fields of a route
+    Update(Update),
     /// List all routes
     List,
     /// Show one route
-    Show {
-        /// Name of the route
-        name: String,
-    },
+    Show(Item),
     /// Delete a route
     Delete(Named),
 }
@@ -31,7 +31,32 @@ pub enum Verb {
 pub struct Add {
     /// Name of the route
     name: String,
-    /// Host name [default: every host]
+    /// Service and its weight [default weight: 1]; repeat it for several
+    #[arg(long, value_name = "S[=WEIGHT]", required = true, value_delimiter = ',')]
+    service: Vec<String>,
+    #[command(flatten)]
+    fields: Fields,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Name of the route
+    name: String,
+    /// Service and its weight [default weight: 1]; repeat it for several; takes the place of all
+    #[arg(long, value_name = "S[=WEIGHT]", value_delimiter = ',')]
+    service: Vec<String>,
+    #[command(flatten)]
+    fields: Fields,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// What a route may say beside where it leads.
+#[derive(Debug, Args)]
+struct Fields {
+    /// Host name, or `off` [default: every host]
     #[arg(long)]
     host: Option<String>,
     /// Path prefix, in whole segments [default: /]
@@ -44,21 +69,29 @@ pub struct Add {
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
     /// Remove the path prefix before the request goes on
-    #[arg(long)]
-    strip_prefix: bool,
-    /// Service and its weight [default weight: 1]; repeat it for several
-    #[arg(long, value_name = "S[=WEIGHT]", required = true, value_delimiter = ',')]
-    service: Vec<String>,
-    #[command(flatten)]
-    manner: Manner,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    strip_prefix: Option<bool>,
+    /// Send copies of requests to this service, so many of a hundred [default share: 100], or `off`
+    #[arg(long, value_name = "S[=PERCENT]")]
+    mirror: Option<String>,
+    /// Send requests again also if their method is not idempotent
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    retry_unsafe: Option<bool>,
 }
 
 impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
             Self::Add(add) => {
-                let call = Call::post(&["routes"]).json(&add.body()?);
+                let mut body = add.fields.body(&add.service)?;
+                body.set("name", add.name.as_str());
+                let call = Call::post(&["routes"]).json(&body.finish_new());
                 session.change(call, &add.manner, &format!("route {} is added", add.name))
+            }
+            Self::Update(update) => {
+                let mut body = update.fields.body(&update.service)?;
+                let call = Call::new(Method::PATCH, &["routes", &update.name]).json(&body.finish());
+                session.change(call, &update.manner, &format!("route {} is updated", update.name))
             }
             Self::List => session.list(
                 Call::get(&["routes"]),
@@ -71,14 +104,15 @@ impl Verb {
                 ],
                 "no routes; services answer at /api/predict/NAME without one",
             ),
-            Self::Show { name } => session.show(Call::get(&["routes", name])),
+            Self::Show(item) => session.show_item("routes", item),
             Self::Delete(named) => session.delete("routes", named, "route"),
         }
     }
 }
 
-impl Add {
-    fn body(&self) -> Result<Value, Failure> {
+impl Fields {
+    /// A body with these fields and the services, which have forms that the daemon reads: `NAME=WEIGHT`.
+    fn body(&self, service: &[String]) -> Result<Object, Failure> {
         let mut headers = serde_json::Map::new();
         for text in &self.header {
             let (name, value) = text.split_once('=').ok_or_else(|| {
@@ -91,20 +125,20 @@ impl Add {
             headers.insert(name.to_owned(), value.into());
         }
         let mut body = Object::default();
-        body.set("name", self.name.as_str())
-            .maybe("host", self.host.as_deref())
+        body.or_off("host", self.host.as_deref())
             .maybe("path_prefix", self.path_prefix.as_deref())
-            // `NAME=WEIGHT` is a form that the daemon reads.
-            .set("services", self.service.clone());
+            .maybe("strip_prefix", self.strip_prefix)
+            .or_off("mirror", self.mirror.as_deref())
+            .maybe("retry_unsafe", self.retry_unsafe);
+        if !service.is_empty() {
+            body.set("services", service);
+        }
         if !self.method.is_empty() {
             body.set("methods", self.method.clone());
         }
         if !headers.is_empty() {
             body.set("headers", headers);
         }
-        if self.strip_prefix {
-            body.set("strip_prefix", true);
-        }
-        Ok(body.finish())
+        Ok(body)
     }
 }

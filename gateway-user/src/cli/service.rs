@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::{
     DONE, Done, Manner, Session,
-    change::{Named, Object, read_text},
+    arguments::{Item, Named},
+    change::{Object, read_text},
     output::{field, item_lines, print_json, print_line, print_text},
+    upstream::Upstream,
 };
 use crate::api::{
     client::{Call, Failure},
@@ -19,17 +21,17 @@ use crate::api::{
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Add a service; prints where it is reached and, once, its token
-    Add(Add),
+    Add(Box<Add>),
     /// Show one service, with `--examples` also how to call it
     Show {
-        /// Name of the service
-        name: String,
+        #[command(flatten)]
+        item: Item,
         /// Print curl commands
         #[arg(long)]
         examples: bool,
     },
     /// Change some fields of a service
-    Update(Update),
+    Update(Box<Update>),
     /// List all services
     List,
     /// Delete a service that no route uses
@@ -44,10 +46,10 @@ pub enum TokenVerb {
 
 #[derive(Debug, Args)]
 struct Fields {
-    /// Instance; repeat it or use commas for several
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    /// Instance and its weight [default weight: 1]; repeat it or use commas for several
+    #[arg(long, value_name = "HOST:PORT[=WEIGHT]", value_delimiter = ',')]
     instance: Vec<String>,
-    /// What the instances speak: http or grpc [default: http]
+    /// What the instances speak: http, http2 or grpc [default: http]
     #[arg(long)]
     protocol: Option<String>,
     /// Where it can be called from: all, public, vpc or vpc:NAME [default: all]
@@ -71,6 +73,8 @@ struct Fields {
     /// Time between two pieces of the response
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
+    #[command(flatten)]
+    upstream: Upstream,
 }
 
 #[derive(Debug, Args)]
@@ -120,7 +124,7 @@ pub struct Rotate {
 }
 
 impl Fields {
-    fn write(&self, body: &mut Object) {
+    fn write(&self, body: &mut Object) -> Result<(), Failure> {
         if !self.instance.is_empty() {
             body.set("instances", self.instance.clone());
         }
@@ -131,14 +135,13 @@ impl Fields {
         if self.forward_token {
             body.set("forward_token", true);
         }
-        let timeouts = Object::default()
+        let mut timeouts = Object::default();
+        timeouts
             .maybe("connect", self.connect_timeout.as_deref())
             .maybe("first_byte", self.first_byte_timeout.as_deref())
-            .maybe("idle", self.idle_timeout.as_deref())
-            .finish();
-        if timeouts.as_object().is_some_and(|map| !map.is_empty()) {
-            body.set("timeouts", timeouts);
-        }
+            .maybe("idle", self.idle_timeout.as_deref());
+        body.table("timeouts", timeouts);
+        self.upstream.write(body)
     }
 }
 
@@ -146,10 +149,10 @@ impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
             Self::Add(add) => add.run(session),
-            Self::Show { name, examples } => show(session, name, *examples),
+            Self::Show { item, examples } => show(session, &item.name, *examples),
             Self::Update(update) => {
                 let mut body = Object::default();
-                update.fields.write(&mut body);
+                update.fields.write(&mut body)?;
                 if update.no_qps {
                     body.set("qps", Value::Null);
                 }
@@ -200,12 +203,12 @@ impl Add {
     fn run(&self, session: &Session) -> Done {
         let mut body = Object::default();
         body.set("name", self.name.as_str());
-        self.fields.write(&mut body);
+        self.fields.write(&mut body)?;
         body.maybe("token", token(self.token_file.as_deref())?);
         if self.no_auth {
             body.set("no_auth", true);
         }
-        let call = Call::post(&["services"]).json(&body.finish());
+        let call = Call::post(&["services"]).json(&body.finish_new());
         session.change_then(call, &self.manner, &format!("service {} is added", self.name), secrets)
     }
 }

@@ -71,6 +71,21 @@ fn every_line_of_the_contract_parses() {
         "gateway service add chat --instance a:1,b:2 --instance c:3 --protocol grpc --exposure all --body-limit 1MiB \
          --qps 5 --token-file -",
         "gateway service add chat --instance a:1 --no-auth",
+        "gateway service add chat --instance a:1=3 --instance b:2 --protocol http2 --tls verify --tls-server-name n \
+         --tls-ca f --balance hash --hash-on header:x-session --health /healthz --health-interval 5s \
+         --health-timeout 2s --healthy 2 --unhealthy 3 --outlier-failures 5 --outlier-ejection 10s \
+         --max-ejected-percent 50 --retry-attempts 3 --retry-budget 20 --max-in-flight 8 --queue 64 --queue-wait 5s \
+         --slow-start 30s --compression br,gzip,zstd --decompress",
+        "gateway service update chat --health off --tls-ca off --tls-server-name off --hash-on off --max-in-flight off \
+         --compression off --decompress=false --dry-run",
+        "gateway listener add edge --interface eth0 --address * --proxy-protocol --trusted-forwarders 10.0.0.0/8",
+        "gateway listener update edge --proxy-protocol=false --trusted-forwarders off",
+        "gateway listener update edge --interface eth1 --address 192.0.2.1 --no-http --https 8443 --wait-address",
+        "gateway vpc update s1 --interface eth1 --address 10.0.0.10/24 --zone i --vswitch off --probe 10.0.0.9 \
+         --authoritative-dns=false --no-http --proxy-protocol --dry-run",
+        "gateway vpc show s1",
+        "gateway route update r --service a=9,b --mirror c=10 --retry-unsafe --strip-prefix=false --host off",
+        "gateway route show r",
         "gateway service show chat --examples",
         "gateway service update chat --qps 7",
         "gateway service list",
@@ -104,6 +119,10 @@ fn usage_errors_exit_2() {
         "gateway allow set edge",
         "gateway service add s --token-file f --no-auth",
         "gateway rollback x",
+        "gateway service add s --instance a:1 --max-in-flight 0",
+        "gateway service add s --instance a:1 --retry-budget 256",
+        "gateway service update s --decompress=maybe",
+        "gateway listener update e --https 1 --no-https",
     ] {
         match parse(line) {
             Err(error) => assert_eq!(error.exit_code(), 2, "{line}"),
