@@ -5,7 +5,9 @@
 //! - `stage`: not tests; a daemon, instances behind it, and how a judge is called.
 //! - `http2`: the table of HTTP/2 cases (`h2/cases.py`), all 146 of the usual suite.
 //! - `floods`: attacks on HTTP/2 replayed (`h2/floods.py`), and what they cost.
+//! - `grpc`: gRPC's interop cases, and what the gateway promises besides (`grpc/interop.py`).
 
 mod floods;
+mod grpc;
 mod http2;
 mod stage;

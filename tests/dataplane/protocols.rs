@@ -123,7 +123,7 @@ fn grpc_crosses_with_trailers_and_its_errors_are_trailers_only() {
             request(&world, path, token)
                 .header("content-type", "application/grpc")
                 .header("te", "trailers")
-                .body(Full::from("message"))
+                .body(Full::from(&b"\0\0\0\0\x02hi"[..]))
                 .unwrap()
         };
         for _ in 0..10 {
@@ -155,6 +155,53 @@ fn grpc_crosses_with_trailers_and_its_errors_are_trailers_only() {
             );
             assert!(headers.contains_key("grpc-message") && headers["content-type"] == "application/grpc");
         }
+    });
+}
+
+/// One message, and then nothing for longer than a body may stop: the answer goes on all the while.
+struct Silent {
+    first: Option<Bytes>,
+    silence: std::pin::Pin<Box<tokio::time::Sleep>>,
+}
+
+impl http_body::Body for Silent {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        if let Some(first) = self.first.take() {
+            return std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first))));
+        }
+        self.silence.as_mut().poll(context).map(|()| None)
+    }
+}
+
+#[test]
+fn who_calls_a_grpc_stream_may_be_silent_while_it_is_answered() {
+    let (plain, grpc) = (Upstream::new(), Upstream::grpc());
+    let limits = Limits { body_idle: Duration::from_millis(300), ..Limits::default() };
+    let mut world = World::limited(&[plain.address], limits);
+    let mut speaks = service("speaks", &[grpc.address]);
+    speaks.protocol = Protocol::Grpc;
+    world.next.services.push(Arc::new(speaks));
+    world.publish().unwrap();
+    block_on(async {
+        let stream = TcpStream::connect(world.http).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let silence = Box::pin(tokio::time::sleep(Duration::from_millis(1200)));
+        let body = Silent { first: Some(Bytes::from_static(b"\0\0\0\0\x02hi")), silence };
+        let ask = request(&world, "/api/predict/speaks/events/30", TOKEN)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(body)
+            .unwrap();
+        let (status, _, events, _) = collect(sender.send_request(ask).await.unwrap()).await;
+        assert_eq!((status, events.len()), (200, (0..30).map(|n| format!("data: {n}\n\n").len()).sum()));
     });
 }
 

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::meter::{Meter, TooLong};
 use crate::proxy::{
     failure::Failure,
     rate::Floor,
@@ -76,8 +77,7 @@ pub(crate) struct Upload {
 }
 
 struct Transfer {
-    /// Bytes that may still pass.
-    left: u64,
+    meter: Meter,
     progress: Rc<Progress>,
     floor: Floor,
     /// In a dialogue, for how long the client may be silent.
@@ -90,7 +90,7 @@ struct Transfer {
 
 /// Limits of a request body.
 pub(crate) struct Bounds {
-    pub(crate) limit: u64,
+    pub(crate) meter: Meter,
     pub(crate) floor: Floor,
     pub(crate) idle: Duration,
 }
@@ -145,10 +145,10 @@ impl Upload {
     }
 
     pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>, timers: &Rc<Timers>) -> Self {
-        let Bounds { limit, floor, idle } = bounds;
+        let Bounds { meter, floor, idle } = bounds;
         let (timers, deadline) = (Rc::clone(timers), timers.deadline(idle));
         deadline.disarm();
-        let transfer = Transfer { left: limit, progress, floor, idle, timers, deadline, idling: false };
+        let transfer = Transfer { meter, progress, floor, idle, timers, deadline, idling: false };
         Self { again: None, body: Some(body), transfer: Some(Box::new(transfer)) }
     }
 }
@@ -183,9 +183,8 @@ impl Body for Upload {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 transfer.arrived(length);
-                match transfer.left.checked_sub(length) {
-                    Some(left) => {
-                        transfer.left = left;
+                match transfer.meter.pass(frame.data_ref().map_or(&[][..], |data| data)) {
+                    Ok(()) => {
                         let passed = &transfer.progress.passed;
                         passed.set(passed.get() + length);
                         transfer.progress.keep(&frame);
@@ -194,7 +193,7 @@ impl Body for Upload {
                         }
                         Poll::Ready(Some(Ok(frame)))
                     }
-                    None => Poll::Ready(Some(Err(transfer.fail(Failure::BodyTooLarge)))),
+                    Err(TooLong) => Poll::Ready(Some(Err(transfer.fail(Failure::BodyTooLarge)))),
                 }
             }
         }

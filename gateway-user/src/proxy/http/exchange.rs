@@ -21,6 +21,7 @@ use super::{
     body::{Answer, Bounds, Kept, Progress, Relay, Upload},
     fields::{self, Forwarding},
     head::{Head, Host},
+    meter::Meter,
     pipeline::{self, Arrival, Decision},
     replay::Replay,
     respond::{self, Details},
@@ -139,7 +140,11 @@ pub(crate) async fn run(
         *progress.kept.borrow_mut() = keep.then(Kept::default);
         let limits = &worker.shared.config.limits;
         let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
-        let bounds = Bounds { limit: service.body_limit, floor, idle: service.timeouts.idle };
+        let bounds = Bounds {
+            meter: Meter::new(service.body_limit, forward.grpc),
+            floor,
+            idle: service.timeouts.idle,
+        };
         Upload::new(body, bounds, progress, &worker.timers)
     };
     let idempotent = parts.method.is_idempotent();

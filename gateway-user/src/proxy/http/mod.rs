@@ -7,6 +7,7 @@ mod frames;
 mod guard;
 mod h2;
 pub(crate) mod head;
+mod meter;
 mod pipeline;
 mod replay;
 mod respond;
