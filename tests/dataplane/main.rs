@@ -7,6 +7,7 @@
 //! - `behind`: PROXY protocol, trusted forwarders
 //! - `balance`: weights, turns, hashes, connection reuse, dead instances
 //! - `faults`: instances that are dead, stall or break, and what is tried again
+//! - `health`: active checks of instances
 //! - `queue`: bounds on requests in flight, and who waits
 //! - `tls`: certificate choice, change, 421
 //! - `throttle`: rates over all workers
@@ -29,6 +30,7 @@ mod changes;
 mod deadlines;
 mod faults;
 mod forwarding;
+mod health;
 mod overload;
 mod protocols;
 mod queue;

@@ -24,7 +24,7 @@ use super::{
     },
     memory,
     tls::{Tls, TlsView},
-    upstream::{Clients, Fleet},
+    upstream::{Checks, Clients, Fleet},
     view::{ServiceView, Sockets, View},
     worker::{self, Command, Seed, Shared},
 };
@@ -46,6 +46,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
     tls: Tls,
     clients: Clients,
+    checks: Checks,
     workers: Vec<WorkerHandle>,
     view: Arc<View>,
     sockets: BTreeMap<SocketKey, Held>,
@@ -118,12 +119,14 @@ impl Proxy {
             seats: Arc::default(),
         });
         let view = Arc::new(View::empty());
+        let checks = Checks::start(&shared)?;
         let workers =
             (0..count).map(|id| WorkerHandle::start(id, &shared, &view)).collect::<io::Result<_>>()?;
         Ok(Self {
             shared,
             tls,
             clients: Clients::new(),
+            checks,
             workers,
             view,
             sockets: BTreeMap::new(),
@@ -419,6 +422,7 @@ impl Proxy {
         );
         self.view = Arc::new(view);
         self.publish();
+        self.checks.watch(&self.view);
         self.quiet(&self.sockets, snapshot, true);
         let listeners = snapshot.listeners.iter().map(|listener| &listener.name);
         traffic.set_channels(listeners.map(|name| (name.clone(), snapshot.channel(name))).collect());

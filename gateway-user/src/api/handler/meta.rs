@@ -14,7 +14,7 @@ use crate::{
         },
     },
     base::{Refusal, clock},
-    observe::address::AddressState,
+    observe::{address::AddressState, instances::InstanceStatus},
 };
 
 pub(in crate::api) fn openapi(context: &Context, _: &Request) -> Result<Reply, Refusal> {
@@ -53,6 +53,7 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
     let names = context.sources.names.as_ref().map(|names| names.status()).unwrap_or_default();
     warnings.extend(names.sockets.iter().filter_map(|socket| socket.detail.clone()));
     warnings.extend(control.failure.as_ref().map(ToString::to_string));
+    warnings.extend(instances_out(context));
     warnings.extend(listeners.iter().filter_map(|status| {
         let left = status.monitored?;
         Some(format!("listener {} is MONITORED for {left} s: its allowlist drops nobody", status.listener))
@@ -114,6 +115,19 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
         }),
         warnings,
     })
+}
+
+/// The instances that take no requests now.
+fn instances_out(context: &Context) -> Vec<String> {
+    let report = context.sources.traffic.as_ref().map(|traffic| traffic.report()).unwrap_or_default();
+    let mut out = Vec::new();
+    for service in &report.services {
+        let not_up = service.instances.iter().filter(|instance| instance.status != InstanceStatus::Up);
+        out.extend(not_up.map(|instance| {
+            format!("service {}: instance {} is {}", service.name, instance.instance, instance.status.name())
+        }));
+    }
+    out
 }
 
 /// Every listener with the state of its sockets.

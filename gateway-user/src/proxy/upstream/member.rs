@@ -65,8 +65,16 @@ impl Member {
         Standing::unpack(self.standing.load(Relaxed))
     }
 
+    /// What active checks say; `None`: nothing.
+    pub(crate) fn healthy(&self) -> Option<bool> {
+        match self.verdict.load(Relaxed) {
+            0 => None,
+            verdict => Some(verdict == Verdict::Healthy as u8),
+        }
+    }
+
     fn unhealthy(&self) -> bool {
-        self.verdict.load(Relaxed) == Verdict::Unhealthy as u8
+        self.healthy() == Some(false)
     }
 
     /// Whether it is not to be used while another can be.
@@ -136,7 +144,6 @@ impl Member {
         self.standing.fetch_update(Relaxed, Relaxed, update).is_ok()
     }
 
-    #[allow(dead_code, reason = "the active checks that say it come next")]
     /// Notes what active checks say; returns whether that is news.
     pub(crate) fn judge(&self, verdict: Verdict, now: u32) -> bool {
         let old = self.verdict.swap(verdict as u8, Relaxed);
@@ -147,7 +154,6 @@ impl Member {
         old != verdict as u8
     }
 
-    #[allow(dead_code, reason = "the active checks that count it come next")]
     /// Counts an active check that failed.
     pub(crate) fn check_failed(&self) {
         self.checks_failed.fetch_add(1, Relaxed);
@@ -167,10 +173,7 @@ impl Member {
         InstanceTraffic {
             instance: self.name.clone(),
             status,
-            healthy: match self.verdict.load(Relaxed) {
-                0 => None,
-                verdict => Some(verdict == Verdict::Healthy as u8),
-            },
+            healthy: self.healthy(),
             active: u64::from(self.in_flight()),
             requests: self.requests.load(Relaxed),
             failures: self.failures.load(Relaxed),

@@ -147,7 +147,7 @@ pub(crate) fn run(
 }
 
 /// Workers open plain sockets only; whoever takes one over shall have nothing else.
-fn drop_capabilities() {
+pub(super) fn drop_capabilities() {
     for set in [caps::CapSet::Effective, caps::CapSet::Permitted, caps::CapSet::Inheritable] {
         if let Err(error) = caps::clear(None, set) {
             tracing::warn!(%error, "cannot give up capabilities");
