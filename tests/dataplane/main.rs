@@ -15,6 +15,7 @@
 //! - `changes`: edits under traffic, cuts, stops
 //! - `protocols`: HTTP/2, gRPC, WebSocket
 //! - `deadlines`: peers that are slow, stuck or silent
+//! - `drains`: what may finish when an edit takes its listener or service away
 //! - `overload`: no memory, no places
 //! - `records`: access log, counters, metrics
 #![expect(
@@ -28,6 +29,7 @@ mod behind;
 mod bodies;
 mod changes;
 mod deadlines;
+mod drains;
 mod faults;
 mod forwarding;
 mod health;

@@ -226,6 +226,21 @@ impl Gateway {
         }
     }
 
+    /// Sends SIGTERM and does not wait.
+    #[track_caller]
+    pub fn signal(&self) {
+        let id = i32::try_from(self.id()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM)
+            .expect("the daemon runs");
+    }
+
+    /// The exit code of a daemon that is on its way out.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, limit: Duration) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        wait::until("the daemon to end", limit, || daemon.ended()).into()
+    }
+
     /// Whether the daemon still runs.
     pub fn runs(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_none())

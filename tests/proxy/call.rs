@@ -9,6 +9,7 @@ use std::{
 use harness::{
     Desk, Upstream,
     client::{Curl, curl_anywhere},
+    desk::add_front,
 };
 
 /// The listener's ports on loopback.
@@ -25,7 +26,23 @@ impl Call {
     /// A daemon with one instance behind the service `echo`.
     #[track_caller]
     pub(crate) fn new() -> Self {
-        let desk = Desk::with_open_front();
+        Self::at(Desk::with_open_front())
+    }
+
+    /// The same with settings of the test's own.
+    #[track_caller]
+    pub(crate) fn with_settings(toml: &str) -> Self {
+        let mut desk = Desk::prepare();
+        desk.gateway.set_config(toml);
+        desk.gateway.run();
+        desk.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
+        desk.ok(&["allow", "add", "front", "127.0.0.0/8"]);
+        desk.ok(&["listener", "open", "front"]);
+        Self::at(desk)
+    }
+
+    #[track_caller]
+    fn at(desk: Desk) -> Self {
         let upstream = desk.within(|| Upstream::local("one"));
         let added = desk.ok(&["service", "add", "echo", "--instance", &upstream.instance()]);
         let token = added.get("token").and_then(|token| token.as_str()).expect("a token").to_owned();

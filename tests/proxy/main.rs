@@ -5,6 +5,7 @@
 //! - `order`: which check refuses first, and what a refusal looks like (DESIGN §5).
 //! - `stream`: bodies and event streams that are not buffered; clients that go away.
 //! - `pool`: instances, kept connections, dead instances.
+//! - `stop`: signals, readiness, what may finish.
 //! - `smuggling`: requests that two parsers could read differently.
 #![expect(clippy::expect_used, reason = "tests panic where they fail")]
 
@@ -12,4 +13,5 @@ mod call;
 mod order;
 mod pool;
 mod smuggling;
+mod stop;
 mod stream;

@@ -5,7 +5,7 @@
 //! socket. Nothing answers before the policy of the last generation is enforced again.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fs::{DirBuilder, Permissions},
     num::NonZeroUsize,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -135,12 +135,18 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     );
     let (stop, stopped) = watch::channel(false);
     let api = tokio::task::spawn_local(control_socket(socket, Rc::new(context), writers, stopped.clone()));
+    let (gone, admin_stopped) = watch::channel(false);
+    let stopping = Rc::new(Cell::new(false));
     if let Some(listener) = admin {
         // Ready: every data path serves the generation that the store has.
         // Weak, because a scraper's connection must not keep the control plane from ending.
         let control = Rc::downgrade(&control);
-        let ready = move || control.upgrade().is_some_and(|control| control.borrow().failure().is_none());
-        tokio::task::spawn_local(admin::serve(listener, metrics, ready, ended(stopped.clone())));
+        let stopping = Rc::clone(&stopping);
+        let ready = move || {
+            !stopping.get() && control.upgrade().is_some_and(|control| control.borrow().failure().is_none())
+        };
+        // Until the very end: a stop can be watched, and `/readyz` says that it has begun.
+        tokio::task::spawn_local(admin::serve(listener, metrics, ready, ended(admin_stopped)));
     }
     let upkeep = tokio::task::spawn_local(upkeep(Rc::clone(&control), parts.clone(), filter_metrics));
 
@@ -153,6 +159,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     tracing::info!(
         "stopping: requests in flight have {GRACE:?}; the filter stays attached (`gateway detach` takes it off)"
     );
+    // Whoever asks whether to send clients here is told so before the first of them is turned away.
+    stopping.set(true);
     let _ = stop.send(true);
     upkeep.abort();
     let _ = api.await;
@@ -163,6 +171,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         }
     };
     drain(control, parts, again).await;
+    let _ = gone.send(true);
     // Only what this daemon made: another one may have bound the name meanwhile.
     let _ = std::fs::remove_file(&settings.socket);
     Ok(())
@@ -189,10 +198,16 @@ async fn drain(control: Rc<RefCell<Control>>, parts: Parts, again: impl Future<O
     let proxy = parts.proxy;
     let Ok(proxy) = Rc::try_unwrap(proxy.0) else { return };
     let proxy = proxy.into_inner();
-    let shutdown = tokio::task::spawn_blocking(move || proxy.shutdown(GRACE));
+    let cutter = proxy.cutter();
+    let mut shutdown = tokio::task::spawn_blocking(move || proxy.shutdown(GRACE));
     tokio::select! {
-        _ = shutdown => {}
-        () = again => tracing::warn!("second signal: connections are cut"),
+        _ = &mut shutdown => {}
+        () = again => {
+            tracing::warn!("second signal: connections are cut");
+            cutter.cut();
+            // The runtime would wait for it in any case.
+            let _ = shutdown.await;
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::{parts::Parts, shared::Shared};
 use crate::{
     api::{SocketStatus, Sources, wire::WorkerStatus},
     proxy::Proxy,
-    snapshot::Subscriber as _,
 };
 
 /// Lends the other rooms to the API.
@@ -27,11 +26,10 @@ pub(super) fn sources(parts: &Parts) -> Sources {
     }
 }
 
-/// A commit returns when every worker serves the generation, so all of them serve the proxy's.
+/// A commit waits for every worker; one that is stuck shows the generation that it still serves.
 fn worker_status(proxy: &Shared<Proxy>) -> Vec<WorkerStatus> {
     let proxy = proxy.0.borrow();
-    let generation = proxy.generation();
-    (0_u32..).take(proxy.workers()).map(|worker| WorkerStatus { worker, generation }).collect()
+    (0..).zip(proxy.workers()).map(|(worker, generation)| WorkerStatus { worker, generation }).collect()
 }
 
 fn socket_status(proxy: &Shared<Proxy>) -> Vec<SocketStatus> {

@@ -76,6 +76,8 @@ pub struct Limits {
     pub connections: usize,
     /// TLS clients of a worker that wait for their turn; beyond that, no more are taken.
     pub handshakes: usize,
+    /// What an edit takes away without revoking access, as a deleted listener or service, may finish within this time.
+    pub drain: Duration,
     /// Bytes of an HTTP/1.1 request head.
     pub head_bytes: usize,
     /// Header fields of a request.
@@ -117,6 +119,8 @@ impl Default for Limits {
             connections: 200_000,
             // A second's work at half a millisecond each: whoever waits longer than that has often left.
             handshakes: 2048,
+            // As long as a stop waits: most answers are through, and an edit has an end that can be waited for.
+            drain: Duration::from_secs(20),
             head_bytes: 64 * 1024,
             head_fields: 100,
         }

@@ -25,4 +25,4 @@ mod view;
 mod worker;
 
 pub use config::{Closed, Config, Limits, UnknownSni};
-pub use control::{ListenerStatus, Proxy};
+pub use control::{Cutter, ListenerStatus, Proxy};

@@ -354,6 +354,10 @@ impl Body for Answer {
             Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Relay(relay) => relay,
         };
+        // Of an HTTP/2 connection only the one stream ends; an HTTP/1.1 connection is cut from outside.
+        if relay.record.is_over() {
+            return Poll::Ready(Some(Err(relay.fail(Failure::NoRoute))));
+        }
         let polled = Pin::new(&mut relay.body).poll_frame(context);
         if let Some(outflow) = &mut relay.outflow {
             let tick = relay.record.worker().timers.tick();

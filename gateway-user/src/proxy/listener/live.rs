@@ -13,7 +13,7 @@ use crate::{
     observe::traffic::ListenerCounters,
     proxy::{
         budget::Grant, forwarded::Hop, http::tunnel::Pending, proxy_protocol::Declared, sites::LocalName,
-        view::Scheme,
+        view::Scheme, worker::target::Target,
     },
 };
 
@@ -68,6 +68,10 @@ pub(crate) struct Conn {
     pub(crate) unread: Cell<bool>,
     /// Finish what is in flight, then close.
     pub(crate) draining: Cell<bool>,
+    /// Ticks at which the connection is to drain and to be cut, if an edit took its listener's socket away; 0: it stays.
+    pub(crate) leave: Cell<(u32, u32)>,
+    /// HTTP/1.1 only: the service that works on the request.
+    pub(crate) target: RefCell<Option<Rc<Target>>>,
     /// A tunnel that begins when the 101 is written.
     pub(crate) tunnel: RefCell<Option<Pending>>,
     /// Second of the last 2xx that was told to the defence.
@@ -154,6 +158,8 @@ impl Conn {
             certificate: RefCell::new(Arc::new([])),
             unread: Cell::new(false),
             draining: Cell::new(false),
+            leave: Cell::default(),
+            target: RefCell::default(),
             tunnel: RefCell::new(None),
             served: Cell::new(0),
             _place: opening.place,
@@ -300,8 +306,9 @@ impl Live {
     }
 
     /// Ends what is over its deadline at `tick`, among every `of`-th connection: looking at all of them at once would
-    /// hold requests up when they are many.
-    pub(crate) fn reap(&self, tick: u32, of: usize) {
+    /// hold requests up when they are many. Returns those whose time after an edit is over.
+    pub(crate) fn reap(&self, tick: u32, of: usize) -> Vec<Rc<Conn>> {
+        let mut cut = Vec::new();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let slots = self.slots.borrow();
@@ -309,13 +316,20 @@ impl Live {
             let late = |deadline: u32| deadline != 0 && tick >= deadline;
             // A client that keeps its window shut stalls a stream, not the socket; it would hold buffers for ever.
             let stuck = || conn.streams.borrow().iter().any(|deadline| late(deadline.get()));
-            if late(conn.deadline.get()) || late(conn.stalled.get()) || stuck() {
+            let (drain, end) = conn.leave.get();
+            let served = || conn.target.borrow().as_ref().is_none_or(|target| !target.is_over(tick));
+            if late(end) || !served() {
+                cut.push(Rc::clone(conn));
+            } else if late(drain) && !conn.draining.get() {
+                conn.drain();
+            } else if late(conn.deadline.get()) || late(conn.stalled.get()) || stuck() {
                 conn.finish(End::Late);
             } else if conn.stalled.get() != 0 {
                 // The kernel knows whether the client takes anything; the task asks.
                 conn.wake();
             }
         });
+        cut
     }
 }
 

@@ -1,6 +1,7 @@
 //! One worker: a thread with its own runtime, sockets, connections and upstream pools. Nothing here is `Send`.
 
 mod accept;
+mod drain;
 mod overload;
 pub(crate) mod record;
 pub(crate) mod target;
@@ -14,7 +15,11 @@ use std::{
     net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -32,9 +37,8 @@ use super::{
     config::Config,
     listener::{
         SocketId,
-        admission::{self, Flow},
         gate::Gate,
-        live::{End, Live},
+        live::{Conn, End, Live},
         recent::Recent,
         seats::Seats,
     },
@@ -42,7 +46,7 @@ use super::{
     view::View,
 };
 use crate::{
-    base::clock,
+    base::{Generation, clock},
     observe::{
         access,
         seen::{self, Seen},
@@ -65,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     /// Client connections by listener and source, against their caps.
     pub(crate) seats: Arc<Seats>,
+    /// The generation that each worker serves.
+    pub(crate) served: Box<[AtomicU64]>,
 }
 
 /// What a worker starts with; kept up to date, so that a restart finds it.
@@ -81,6 +87,11 @@ pub(crate) enum Command {
     Survey(mpsc::Sender<Vec<Seen>>),
     /// Take no more connections, finish what is in flight, cut the rest after the deadline.
     Stop(Duration, mpsc::Sender<usize>),
+    /// The rest of a stop at once.
+    Cut,
+    /// Panic, as a defect would.
+    #[cfg(test)]
+    Panic,
 }
 
 /// One worker's state.
@@ -141,6 +152,8 @@ pub(crate) fn run(
             Err(_) => {
                 shared.traffic.worker_panics.fetch_add(1, Relaxed);
                 tracing::error!(worker = id, "worker panicked; it starts again");
+                // One that panics as soon as it runs must not take a core.
+                std::thread::sleep(timer::TICK);
             }
         }
     }
@@ -151,6 +164,16 @@ pub(super) fn drop_capabilities() {
     for set in [caps::CapSet::Effective, caps::CapSet::Permitted, caps::CapSet::Inheritable] {
         if let Err(error) = caps::clear(None, set) {
             tracing::warn!(%error, "cannot give up capabilities");
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn served(&self, worker: usize, generation: Generation) {
+        if let Some(place) = self.served.get(worker) {
+            place.store(generation.0, Relaxed);
         }
     }
 }
@@ -177,13 +200,17 @@ impl Worker {
                     }
                     Some(Command::Survey(answer)) => drop(answer.send(worker.survey())),
                     Some(Command::Stop(deadline, done)) => break (deadline, Some(done)),
+                    // Nothing is being stopped.
+                    Some(Command::Cut) => {}
+                    #[cfg(test)]
+                    Some(Command::Panic) => panic!("asked to"),
                     // The proxy is gone without a stop: nobody is left to serve for.
                     None => break (Duration::ZERO, None),
                 },
                 _ = ticks.tick() => worker.tick(),
             }
         };
-        worker.stop(deadline, &mut ticks).await;
+        worker.stop(deadline, &mut ticks, commands).await;
         if let Some(done) = done {
             let _ = done.send(id);
         }
@@ -261,7 +288,9 @@ impl Worker {
         self.relieve();
         // Connections and pools are looked at once a second: their deadlines are long.
         let limits = &self.shared.config.limits;
-        self.live.reap(tick, SECOND as usize);
+        for conn in self.live.reap(tick, SECOND as usize) {
+            self.cut(&conn);
+        }
         if tick.is_multiple_of(SECOND) {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);
@@ -278,6 +307,7 @@ impl Worker {
         };
         let previous = self.current();
         let targets = Target::all(&view, &previous.targets, self);
+        self.end_removed(&previous.targets, &targets);
         *self.current.borrow_mut() = Rc::new(Current { view: Arc::clone(&view), targets });
 
         let mut acceptors = self.acceptors.borrow_mut();
@@ -292,7 +322,8 @@ impl Worker {
                 }
             }
         }
-        self.judge_again(&view);
+        self.judge_again(&view, &previous.view);
+        self.shared.served(self.id, view.generation);
     }
 
     /// Who is connected, and who was let in lately.
@@ -335,59 +366,28 @@ impl Worker {
         let now = clock::unix();
         self.live.each(|conn| {
             if self.shared.config.reports.is_banned(conn.peer.ip(), now) {
-                if conn.end().is_none() {
-                    conn.counters.borrow().worker(self.id).cut.add(1);
-                }
-                conn.finish(End::Cut);
+                self.cut(conn);
             }
         });
     }
 
-    /// Cuts connections whose listener is gone or that it does not admit any more.
-    fn judge_again(&self, view: &View) {
-        self.live.each(|conn| {
-            let admitted = view.sockets.get(&conn.socket).and_then(|(index, _)| {
-                let listener = view.listeners.get(*index)?;
-                let flow = Flow {
-                    interface: &listener.listener.interface,
-                    peer: conn.peer.ip(),
-                    local: conn.local_address,
-                    new: false,
-                };
-                admission::refused(&view.tables, flow).is_none().then_some(*index)
-            });
-            match admitted {
-                Some(index) => conn.listener.set((view.generation.0, index)),
-                None => {
-                    if conn.end().is_none() {
-                        conn.counters.borrow().worker(self.id).cut.add(1);
-                    }
-                    conn.finish(End::Cut);
-                }
-            }
-        });
-    }
-
-    async fn stop(&self, deadline: Duration, ticks: &mut tokio::time::Interval) {
-        self.acceptors.borrow_mut().retain(|_, acceptor| acceptor.close());
-        self.live.each(|conn| conn.drain());
-        let until = clock::now() + deadline;
-        while !self.live.is_empty() && clock::now() < until {
-            ticks.tick().await;
-            self.tick();
+    /// Cuts a connection, and counts it once.
+    fn cut(&self, conn: &Conn) {
+        if conn.end().is_none() {
+            conn.counters.borrow().worker(self.id).cut.add(1);
         }
-        self.live.each(|conn| conn.finish(End::Cut));
-        // Their tasks see it at their next turn.
-        for _ in 0..20 {
-            if self.live.is_empty() {
-                break;
-            }
-            yield_once().await;
-        }
-        self.log.borrow_mut().flush();
+        conn.finish(End::Cut);
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have panicked with its gate shut; the one that follows begins with an open one.
+        self.shared.traffic.load.turned(self.gate.shut(), None);
+    }
+}
+
+/// Lets everybody run who is ready.
 async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -161,6 +161,9 @@ impl Record {
         if let Some(target) = target {
             target.view.counters.worker(self.worker.id).active.add(1);
             self.target = Some(Rc::clone(target));
+            if !self.conn.http2.get() {
+                *self.conn.target.borrow_mut() = Some(Rc::clone(target));
+            }
         }
         if !self.line.is_empty() {
             self.line.extend_from_slice(b",\"route\":");
@@ -274,6 +277,11 @@ impl Record {
         self.progress.as_ref().and_then(|progress| progress.fault.get())
     }
 
+    /// Whether the service was removed, and what it still did has had its time.
+    pub(crate) fn is_over(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.is_over(self.worker.timers.tick()))
+    }
+
     /// Whether the request's body waits for the client.
     pub(crate) fn awaits_client(&self) -> bool {
         self.progress.as_ref().is_some_and(|progress| progress.waiting.get())
@@ -385,6 +393,7 @@ impl Drop for Record {
         let left = self.conn.in_flight.get().saturating_sub(1);
         self.conn.in_flight.set(left);
         if left == 0 {
+            self.conn.target.take();
             let idle = Timers::ticks(self.worker.shared.config.limits.keep_alive);
             self.conn.enter(Phase::Idle, self.worker.timers.tick().saturating_add(idle));
         }

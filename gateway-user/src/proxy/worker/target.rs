@@ -36,6 +36,9 @@ pub(crate) struct Target {
     /// The candidates of the choice that is being made; kept for its memory.
     candidates: RefCell<Vec<Candidate>>,
     chance: Cell<u64>,
+    /// The tick at which what still runs is ended, because the service is gone; 0: it is not. Shared by the service's
+    /// targets of before its edits, which older requests still have.
+    over: Rc<Cell<u32>>,
 }
 
 /// How gladly an instance is asked. Only the best that any instance of the service offers is.
@@ -104,6 +107,10 @@ impl Target {
                 identity: member.identity,
             })
             .collect();
+        let same = |target: &&Rc<Self>| {
+            let known = &target.view.service;
+            known.gateway == service.gateway && known.name == service.name
+        };
         let line = previous.iter().map(|target| &target.line).find(|line| line.is_of(queue));
         Self {
             view: Arc::clone(view),
@@ -112,7 +119,19 @@ impl Target {
             turns: RefCell::new(Turns::of_worker(worker.id, &all)),
             candidates: RefCell::default(),
             chance: Cell::new(worker.prefix),
+            over: previous.iter().find(same).map(|target| Rc::clone(&target.over)).unwrap_or_default(),
         }
+    }
+
+    /// Ends what still runs at that tick: the service is gone.
+    pub(super) fn end_at(&self, tick: u32) {
+        self.over.set(tick);
+    }
+
+    /// Whether that time has come.
+    pub(crate) fn is_over(&self, tick: u32) -> bool {
+        let over = self.over.get();
+        over != 0 && tick >= over
     }
 
     /// What a consistent hash keeps this request with; of no meaning for other ways to balance.

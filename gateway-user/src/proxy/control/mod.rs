@@ -5,7 +5,11 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -81,6 +85,10 @@ struct Staged {
     waiting: BTreeMap<SocketKey, String>,
 }
 
+/// Cuts what a stop waits for.
+#[derive(Debug)]
+pub struct Cutter(Vec<UnboundedSender<Command>>);
+
 /// A listener's sockets, for status.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListenerStatus {
@@ -116,6 +124,7 @@ impl Proxy {
             base: clock::now(),
             workers: count,
             budget,
+            served: (0..count).map(|_| AtomicU64::new(0)).collect(),
             seats: Arc::default(),
         });
         let view = Arc::new(View::empty());
@@ -162,10 +171,16 @@ impl Proxy {
         seen::merge((0..asked).map_while(|_| answers.recv_timeout(ACK).ok()).flatten())
     }
 
-    /// Number of worker threads.
+    /// The generation that each worker serves. One that is older than the proxy's belongs to a worker that is stuck.
     #[must_use]
-    pub fn workers(&self) -> usize {
-        self.workers.len()
+    pub fn workers(&self) -> Vec<Generation> {
+        self.shared.served.iter().map(|served| Generation(served.load(Relaxed))).collect()
+    }
+
+    /// Ends a [`Self::shutdown`] that is waiting for requests, from another thread.
+    #[must_use]
+    pub fn cutter(&self) -> Cutter {
+        Cutter(self.workers.iter().map(|worker| worker.commands.clone()).collect())
     }
 
     /// The state of every listener's sockets.
@@ -541,6 +556,18 @@ impl Subscriber for Proxy {
     }
 }
 
+// === impl Cutter ===
+
+impl Cutter {
+    /// Cuts every connection that is still open.
+    pub fn cut(&self) {
+        for commands in &self.0 {
+            // One that has stopped has nothing left to cut.
+            let _ = commands.send(Command::Cut);
+        }
+    }
+}
+
 // === impl WorkerHandle ===
 
 impl WorkerHandle {
@@ -568,3 +595,6 @@ impl std::fmt::Display for BindError {
         write!(formatter, "{}: {} ({})", self.step, self.error, self.errno())
     }
 }
+
+#[cfg(test)]
+mod tests;
