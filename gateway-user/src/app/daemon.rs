@@ -287,6 +287,8 @@ fn proxy_config(settings: &Settings, barred: Barred, reports: Arc<Reports>) -> p
             ClosedMode::Drop => proxy::Closed::Silence,
             ClosedMode::Reset => proxy::Closed::Reset,
         },
+        limits: settings.limits,
+        memory: settings.memory,
         own_addresses: settings.admin.into_iter().collect(),
         barred,
         ..proxy::Config::default()

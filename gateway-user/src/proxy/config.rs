@@ -52,7 +52,7 @@ pub enum Closed {
 }
 
 /// Deadlines towards clients, and bounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From accept to the end of the TLS handshake, or to the first byte on a plain port.
     pub handshake: Duration,

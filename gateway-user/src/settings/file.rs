@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{BanMode, ClosedMode, FilterMode, LogFormat, UnknownSni};
+use super::{BanMode, ClosedMode, FilterMode, LogFormat, UnknownSni, limits};
 use crate::base::{Name, Refusal};
 
 /// The settings file, key for key.
@@ -38,6 +38,10 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) workers: Option<usize>,
+    pub(super) memory: Option<limits::Size>,
+    pub(super) connections: Option<usize>,
+    #[serde(default)]
+    pub(super) limits: limits::Table,
     pub(super) access_log: Option<String>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<LogFormat>,
@@ -78,9 +82,23 @@ pub(super) fn parse(text: &str) -> Result<File, Refusal> {
             Some(key) => Refusal::new("unknown_setting", format!("unknown key `{key}`"))
                 .field("key", key)
                 .remedy(message.split_once(", ").map_or("remove it", |(_, known)| known)),
-            None => Refusal::new("invalid_setting", message),
+            None => {
+                let refusal = Refusal::new("invalid_setting", message)
+                    .remedy("docs/configuration.md says what each key takes");
+                match line(text, &error) {
+                    Some((key, value)) => refusal.field(key, value),
+                    None => refusal,
+                }
+            }
         }
     })
+}
+
+/// The key and the value that the parser stopped at.
+fn line<'a>(text: &'a str, error: &toml::de::Error) -> Option<(&'a str, &'a str)> {
+    let before = text.get(..error.span()?.start)?;
+    let line = text.lines().nth(before.matches('\n').count())?;
+    line.split_once('=').map(|(key, value)| (key.trim(), value.trim()))
 }
 
 /// The parser's message without its picture of the source, with the line number.

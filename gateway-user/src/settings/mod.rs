@@ -5,6 +5,7 @@
 
 mod environment;
 mod file;
+mod limits;
 mod value;
 
 use std::{
@@ -20,6 +21,7 @@ use file::File;
 use crate::{
     base::{Refusal, Site},
     defence,
+    proxy::Limits,
 };
 
 /// What the daemon needs to know before it reads its store.
@@ -51,6 +53,10 @@ pub struct Settings {
     pub dns_rate: u32,
     /// Data-plane threads; `None`: one per core.
     pub workers: Option<usize>,
+    /// Bytes that connections and requests may hold; `None`: half of what this process may use.
+    pub memory: Option<u64>,
+    /// Deadlines towards clients, and bounds (`connections` and the table `limits`).
+    pub limits: Limits,
     /// Where the access log goes.
     pub access_log: AccessLog,
     /// What a TLS client without a known server name gets.
@@ -202,6 +208,8 @@ impl Settings {
             },
             dns_rate: file.dns_rate.unwrap_or(DNS_RATE),
             workers: file.workers,
+            memory: limits::memory(file.memory.as_ref())?,
+            limits: file.limits.resolve(file.connections)?,
             access_log: match file.access_log.as_deref() {
                 None | Some("stderr") => AccessLog::Stderr,
                 Some("off") => AccessLog::Off,

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use super::{
     AccessLog, ClosedMode, Environment, FilterMode, Flags, Settings, UnknownSni, file::parse, value,
 };
-use crate::base::{Name, Refusal};
+use crate::{
+    base::{Name, Refusal},
+    proxy::Limits,
+};
 
 fn root() -> Environment {
     Environment { root: true, ..Environment::default() }
@@ -84,6 +87,7 @@ fn every_key_is_read() {
          log = 'debug'\nlog_format = 'json'\n[tls]\nunknown_sni = 'reject'\n",
     )
     .unwrap();
+    assert_eq!((settings.memory, settings.limits), (None, Limits::default()));
     assert_eq!(settings.filter, FilterMode::Auto);
     assert_eq!(settings.closed_mode, ClosedMode::Reset);
     assert_eq!(settings.workers, Some(3));
@@ -127,4 +131,66 @@ fn unknown_keys_and_bad_values_are_named() {
 fn each_state_directory_has_pins_of_its_own() {
     assert_ne!(value::pin_dir(Path::new("/a")), value::pin_dir(Path::new("/b")));
     assert_eq!(value::pin_dir(Path::new("/a")), value::pin_dir(Path::new("/a")));
+}
+
+#[test]
+fn every_limit_is_read() {
+    let settings = resolve(
+        "memory = '2GiB'\nconnections = 9\n[limits]\nhandshake = '1s'\nheader = '2s'\nkeep_alive = '3s'\n\
+         write_stall = '4s'\nanswer_rate = 5\nbody_idle = '6s'\nbody_rate = 0\nupstream_idle = '7s'\n\
+         upstream_spare = 8\nhandshakes = 10\ndrain = '12s'\nhead_bytes = '16KiB'\nhead_fields = 11\n",
+    )
+    .unwrap();
+    let seconds = std::time::Duration::from_secs;
+    let limits = Limits {
+        handshake: seconds(1),
+        header: seconds(2),
+        keep_alive: seconds(3),
+        write_stall: seconds(4),
+        answer_rate: 5,
+        body_idle: seconds(6),
+        body_rate: 0,
+        upstream_idle: seconds(7),
+        upstream_spare: 8,
+        connections: 9,
+        handshakes: 10,
+        drain: seconds(12),
+        head_bytes: 16 << 10,
+        head_fields: 11,
+    };
+    assert_eq!((settings.memory, settings.limits), (Some(2 << 30), limits));
+    assert_eq!(resolve("memory = 33554432").unwrap().memory, Some(32 << 20));
+}
+
+#[test]
+fn limits_out_of_bounds_are_refused_by_their_field() {
+    for (text, field, value, limit) in [
+        ("memory = '1MiB'", "memory", "1MiB", "16MiB to "),
+        ("memory = 5", "memory", "5", "16MiB to "),
+        ("memory = 'much'", "memory", "much", "a whole number"),
+        ("memory = -1", "memory", "-1", ""),
+        ("memory = true", "memory", "true", ""),
+        ("connections = 0", "connections", "0", "1 to 10000000"),
+        ("connections = 10000001", "connections", "10000001", "1 to 10000000"),
+        ("[limits]\nhandshake = '999ms'", "limits.handshake", "999ms", "1s to 300s"),
+        ("[limits]\nheader = '6m'", "limits.header", "6m", "1s to 300s"),
+        ("[limits]\nkeep_alive = '2h'", "limits.keep_alive", "2h", "1s to 3600s"),
+        ("[limits]\nwrite_stall = '0s'", "limits.write_stall", "0s", "1s to 3600s"),
+        ("[limits]\nbody_idle = 'soon'", "limits.body_idle", "soon", "a whole number"),
+        ("[limits]\nupstream_idle = '2h'", "limits.upstream_idle", "2h", "1s to 3600s"),
+        ("[limits]\nupstream_spare = 65537", "limits.upstream_spare", "65537", "0 to 65536"),
+        ("[limits]\nanswer_rate = 1000001", "limits.answer_rate", "1000001", "0 to 1000000"),
+        ("[limits]\nbody_rate = -1", "body_rate", "-1", ""),
+        ("[limits]\nhandshakes = 0", "limits.handshakes", "0", "1 to 1000000"),
+        ("[limits]\ndrain = '0s'", "limits.drain", "0s", "1s to 3600s"),
+        ("[limits]\nhead_bytes = 8191", "limits.head_bytes", "8191", "8KiB to 1MiB"),
+        ("[limits]\nhead_fields = 1001", "limits.head_fields", "1001", "10 to 1000"),
+        ("[limits]\nconnections = 5", "key", "connections", ""),
+    ] {
+        let refusal = resolve(text).unwrap_err();
+        let found = (refusal.field.as_deref(), refusal.value.as_deref());
+        assert_eq!(found, (Some(field), Some(value)), "{text}: {refusal}");
+        assert!(refusal.limit.as_deref().unwrap_or_default().starts_with(limit), "{text}: {refusal}");
+        assert!(refusal.remedy.is_some(), "{text}: {refusal}");
+    }
 }

@@ -23,7 +23,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dns", &["snapshot", "observe", "base"]),
     ("api", &["control", "resource", "snapshot", "observe", "defence", "base"]),
     ("cli", &["api::wire", "api::client", "base"]),
-    ("settings", &["base", "defence"]),
+    // A room's own settings are the room's type, and sizes and durations have one form everywhere.
+    ("settings", &["base", "defence", "proxy::Limits", "resource::duration", "resource::size"]),
 ];
 
 /// The composition root and the program: they see all rooms.

@@ -1,6 +1,9 @@
 //! Declarative files: `export | apply` is the identity, absent means removed, secrets are never lost or invented.
 
-use super::world::{World, certificate, cidrs, domain, listener, n, route, service, told};
+use super::{
+    upstreams::AUTHORITY,
+    world::{World, certificate, cidrs, domain, listener, n, route, service, told},
+};
 use crate::control::{Document, Edit, FirstStart};
 
 fn full() -> World {
@@ -129,5 +132,30 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "\\PC*") {
         let _ = Document::parse(&text);
+    }
+}
+
+/// The manual's example is a document, and every field that it shows is one.
+#[test]
+fn the_manuals_example_is_read_whole() {
+    let manual = include_str!("../../../../docs/configuration.md");
+    let (_, example) = manual.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let text = example
+        .replace(
+            "tls_ca = \"\"\"-----BEGIN CERTIFICATE-----\n…\"\"\"",
+            &format!("tls_ca = '''{}'''", *AUTHORITY),
+        )
+        .replace("\"…\"", "\"fp:0123456789abcdef\"");
+    let document = Document::parse(&text).unwrap_or_else(|refusal| panic!("{refusal}\n{text}"));
+    document.listener.iter().for_each(|one| one.validate().unwrap());
+    document.service.iter().for_each(|one| one.validate().unwrap());
+    document.route.iter().for_each(|one| one.validate().unwrap());
+    let chat = &document.service[0];
+    assert!(chat.tls_ca.is_some() && chat.health.is_some() && chat.instances[1].weight == 2);
+    // What the tables of the manual call a field of a service is one.
+    let shown = serde_json::to_value(chat).unwrap();
+    for field in ["tls", "balance", "hash_on", "health", "retry", "bounds", "slow_start", "compression"] {
+        assert!(shown.get(field).is_some() && manual.contains(&format!("| `{field}")), "{field}");
     }
 }
