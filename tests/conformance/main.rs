@@ -6,8 +6,10 @@
 //! - `http2`: the table of HTTP/2 cases (`h2/cases.py`), all 146 of the usual suite.
 //! - `floods`: attacks on HTTP/2 replayed (`h2/floods.py`), and what they cost.
 //! - `grpc`: gRPC's interop cases, and what the gateway promises besides (`grpc/interop.py`).
+//! - `websocket`: Autobahn's fuzzing client, through the gateway and directly.
 
 mod floods;
 mod grpc;
 mod http2;
 mod stage;
+mod websocket;

@@ -44,10 +44,10 @@ impl Stage {
 
     /// A Python program of this suite, run where the daemon's loopback is.
     #[track_caller]
-    pub(crate) fn python(&self, script: &str) -> Command {
+    pub(crate) fn python(&self, name: &str) -> Command {
         let mut command = self.command(tool("python", "bin/python"));
         // Byte code beside the sources would be litter in the repository.
-        command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(script));
+        command.arg("-B").arg(script(name));
         command
     }
 
@@ -57,6 +57,11 @@ impl Stage {
             None => Command::new(program),
         }
     }
+}
+
+/// A program beside these files.
+pub(crate) fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(name)
 }
 
 /// What a judge says of every case.

@@ -17,6 +17,8 @@ use crate::proxy::{
 
 /// Bytes moved at once.
 const BLOCK: usize = 16 * 1024;
+/// How long one side may take to end once the other has broken off.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A tunnel that begins when the client has its 101.
 pub(crate) struct Pending {
@@ -39,14 +41,35 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(client: S, early: Byt
     let progress = Rc::new(Progress::default());
     record.progress = Some(Rc::clone(&progress));
     let passed = &progress.passed;
-    let (client_read, client_write) = split(client);
-    let (instance_read, instance_write) = split(leftover.io.into_inner());
+    let (mut client_read, client_write) = split(client);
+    let (mut instance_read, instance_write) = split(leftover.io.into_inner());
     let mut answered = 0;
-    let up =
-        pump(client_read, instance_write, early, &deadline, idle, |count| passed.set(passed.get() + count));
-    let down =
-        pump(instance_read, client_write, leftover.read_buf, &deadline, idle, |count| answered += count);
-    // A clean end of one side is passed on and the other may still talk; an error ends both.
+    let up = async {
+        let count = |count| passed.set(passed.get() + count);
+        match pump(&mut client_read, instance_write, early, &deadline, idle, count).await {
+            End::Clean => Ok(()),
+            End::Broken => Err(End::Broken),
+            End::Refused => {
+                // The instance takes no more; what it said before is still on its way down.
+                deadline.arm(LINGER);
+                let mut block = vec![0; BLOCK];
+                while let Ok(1..) = client_read.read(&mut block).await {}
+                Ok(())
+            }
+        }
+    };
+    let down = async {
+        let count = |count| answered += count;
+        match pump(&mut instance_read, client_write, leftover.read_buf, &deadline, idle, count).await {
+            End::Clean => Ok(()),
+            End::Broken => {
+                deadline.arm(LINGER);
+                Ok(())
+            }
+            End::Refused => Err(End::Refused),
+        }
+    };
+    // An end of one side is passed on, and the other may still talk; a client that is gone ends both.
     let both = async { tokio::try_join!(up, down) };
     let result = deadline.bound(both).await;
     record.bytes_out = answered;
@@ -56,28 +79,49 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(client: S, early: Byt
     }
 }
 
+/// How one direction of a tunnel ended.
+enum End {
+    /// The side that is read has said all.
+    Clean,
+    /// It broke off.
+    Broken,
+    /// The other side takes nothing any more.
+    Refused,
+}
+
 /// Copies until the end, then passes the end on. Every block puts the common deadline off.
 async fn pump<R: AsyncRead, W: AsyncWrite>(
-    mut from: ReadHalf<R>,
+    from: &mut ReadHalf<R>,
     mut to: WriteHalf<W>,
     early: Bytes,
     deadline: &Deadline,
     idle: Duration,
     mut count: impl FnMut(u64),
-) -> std::io::Result<()> {
+) -> End {
     if !early.is_empty() {
-        to.write_all(&early).await?;
+        if to.write_all(&early).await.is_err() {
+            return End::Refused;
+        }
         count(early.len() as u64);
     }
     let mut block = vec![0; BLOCK];
     loop {
-        let length = from.read(&mut block).await?;
-        if length == 0 {
-            return to.shutdown().await;
-        }
+        let length = match from.read(&mut block).await {
+            Ok(0) => break pass_on(to, End::Clean).await,
+            Ok(length) => length,
+            Err(_) => break pass_on(to, End::Broken).await,
+        };
         deadline.arm(idle);
-        to.write_all(block.get(..length).unwrap_or_default()).await?;
-        to.flush().await?;
+        let written = to.write_all(block.get(..length).unwrap_or_default()).await;
+        if written.is_err() || to.flush().await.is_err() {
+            break End::Refused;
+        }
         count(length as u64);
     }
+}
+
+/// Tells the other side that nothing more comes. One that is gone need not know.
+async fn pass_on<W: AsyncWrite>(mut to: WriteHalf<W>, end: End) -> End {
+    let _ = to.shutdown().await;
+    end
 }
