@@ -27,39 +27,40 @@ _compile()
 from grpc.testing import empty_pb2, messages_pb2, test_pb2_grpc  # noqa: E402
 
 
-class Ended:
-    """When calls ended, from the server's side."""
+class Calls:
+    """When named calls (`x-call`) began and ended, from the server's side."""
 
     def __init__(self):
         self.condition = threading.Condition()
-        self.begun, self.times = 0, []
+        self.begun, self.ended = set(), {}
 
-    def watch(self, context):
+    def watch(self, name, context):
         with self.condition:
-            self.begun += 1
+            self.begun.add(name)
             self.condition.notify_all()
-        context.add_callback(self.note)
+        context.add_callback(lambda: self.note(name))
 
-    def note(self):
+    def note(self, name):
         with self.condition:
-            self.times.append(time.monotonic())
+            self.ended[name] = time.monotonic()
             self.condition.notify_all()
 
     def wait(self, ready, patience=5.0):
         with self.condition:
-            return self.condition.wait_for(lambda: ready(self), patience)
+            return self.condition.wait_for(ready, patience)
 
 
 class Service(test_pb2_grpc.TestServiceServicer):
     def __init__(self):
-        self.ended = Ended()
+        self.calls = Calls()
         self.remaining = None
 
     def open(self, context):
         """What every call begins with."""
-        self.ended.watch(context)
         self.remaining = context.time_remaining()
         metadata = dict(context.invocation_metadata())
+        if "x-call" in metadata:
+            self.calls.watch(metadata["x-call"], context)
         if ECHO_INITIAL in metadata:
             context.send_initial_metadata(((ECHO_INITIAL, metadata[ECHO_INITIAL]),))
         if ECHO_TRAILING in metadata:
