@@ -1,5 +1,11 @@
 //! Every setting of services, routes and listeners, through the command line and back.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
 use harness::desk::{Desk, assert_names};
 use serde_json::{Value, json};
 
@@ -164,4 +170,51 @@ fn a_listeners_proxies_and_place_can_be_changed_while_it_is_open() {
     assert_has(&shown(), &json!({ "limits": {} }));
     let error = desk.refused(&["listener", "update", "front", "--address", "192.0.2.77"]);
     assert_names(&error, &[("value", "192.0.2.77"), ("remedy", "--wait-address")]);
+}
+
+/// What a plain HTTP port answers to these bytes before it closes or a second has passed.
+fn answer(desk: &Desk, bytes: &str) -> String {
+    desk.within(|| {
+        let mut stream = TcpStream::connect("127.0.0.2:9080").expect("a listener");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.write_all(bytes.as_bytes()).expect("room for a request");
+        let mut text = String::new();
+        // A connection that is refused may end with a reset: then there is nothing to read.
+        let _ = stream.read_to_string(&mut text);
+        text
+    })
+}
+
+/// The setting is in force for the next connection, both ways, and the sockets stay.
+#[test]
+fn the_proxy_protocol_is_demanded_from_the_next_connection_on() {
+    let desk = Desk::with_open_front();
+    let request = "GET / HTTP/1.1\r\nHost: 127.0.0.2\r\nConnection: close\r\n\r\n";
+    let behind = format!("PROXY TCP4 192.0.2.9 127.0.0.2 4711 9080\r\n{request}");
+    let refused = |text: &str| assert!(!text.contains("no_route"), "{text}");
+    let taken = |text: &str| assert!(text.contains("x-gateway-error: no_route"), "{text}");
+    taken(&answer(&desk, request));
+    refused(&answer(&desk, &behind));
+    desk.ok(&["listener", "update", "front", "--proxy-protocol"]);
+    refused(&answer(&desk, request));
+    taken(&answer(&desk, &behind));
+    desk.ok(&["listener", "update", "front", "--proxy-protocol=false"]);
+    taken(&answer(&desk, request));
+}
+
+/// `memory` and `connections` of the settings file are what the data plane goes by.
+#[test]
+fn the_settings_files_bounds_are_in_force() {
+    let mut desk = Desk::prepare();
+    desk.gateway.set_config(
+        "filter = \"off\"\nmemory = \"64MiB\"\nconnections = 1234\n[limits]\nhead_bytes = 8192\n",
+    );
+    desk.gateway.run();
+    let load = desk.ok(&["stats"])["load"].clone();
+    assert_has(&load, &json!({ "memory_limit": 64 << 20, "connections_limit": 1234 }));
+    desk.gateway.stop();
+    desk.gateway.set_config("filter = \"off\"\n[limits]\nhead_bytes = 8191\n");
+    let finished = desk.gateway.run_to_end(Duration::from_secs(20));
+    assert_ne!(finished.code, Some(0));
+    assert!(finished.stderr.contains("limits.head_bytes"), "{}", finished.framed());
 }
