@@ -5,6 +5,7 @@
 //! - `bodies`: limits, streaming both ways, abandoned requests
 //! - `forwarding`: what an instance sees of a request, and a client of an answer
 //! - `behind`: PROXY protocol, trusted forwarders
+//! - `coding`: answers compressed, requests decompressed
 //! - `balance`: weights, turns, hashes, connection reuse, dead instances
 //! - `faults`: instances that are dead, stall or break, and what is tried again
 //! - `health`: active checks of instances
@@ -28,6 +29,7 @@ mod balance;
 mod behind;
 mod bodies;
 mod changes;
+mod coding;
 mod deadlines;
 mod drains;
 mod faults;

@@ -36,8 +36,9 @@ use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
 /// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart, `/hang`
-/// never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer,
-/// `/trailers` ends in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
+/// never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start`
+/// begins after 300 ms, `/drop` closes without an answer, `/json/N` is JSON of N bytes with a strong ETag, `/trailers` ends
+/// in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,
@@ -286,6 +287,15 @@ async fn answer(
         path if path.starts_with("/status/") => {
             let mut response = text("said so".into());
             *response.status_mut() = StatusCode::from_u16(argument() as u16).unwrap();
+            response
+        }
+        path if path.starts_with("/json/") => {
+            let mut response = text("{\"a\":1}\n".repeat(argument() as usize / 8));
+            for (name, value) in
+                [("content-type", "application/json"), ("etag", "\"v1\""), ("accept-ranges", "bytes")]
+            {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
             response
         }
         path if path.starts_with("/bytes/") => text("x".repeat(argument() as usize)),

@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::meter::{Meter, TooLong};
+use super::{
+    coded::{Compression, Decompression},
+    meter::{Meter, TooLong},
+};
 use crate::proxy::{
     failure::Failure,
     rate::Floor,
@@ -78,6 +81,7 @@ pub(crate) struct Upload {
 
 struct Transfer {
     meter: Meter,
+    decompression: Option<Box<Decompression>>,
     progress: Rc<Progress>,
     floor: Floor,
     /// In a dialogue, for how long the client may be silent.
@@ -92,6 +96,8 @@ struct Transfer {
 pub(crate) struct Bounds {
     pub(crate) meter: Meter,
     pub(crate) floor: Floor,
+    /// The instance gets the body decompressed.
+    pub(crate) decompression: Option<Decompression>,
     pub(crate) idle: Duration,
 }
 
@@ -145,11 +151,19 @@ impl Upload {
     }
 
     pub(crate) fn new(body: Incoming, bounds: Bounds, progress: Rc<Progress>, timers: &Rc<Timers>) -> Self {
-        let Bounds { meter, floor, idle } = bounds;
+        let Bounds { meter, floor, decompression, idle } = bounds;
+        let decompression = decompression.map(Box::new);
         let (timers, deadline) = (Rc::clone(timers), timers.deadline(idle));
         deadline.disarm();
-        let transfer = Transfer { meter, progress, floor, idle, timers, deadline, idling: false };
+        let transfer =
+            Transfer { meter, decompression, progress, floor, idle, timers, deadline, idling: false };
         Self { again: None, body: Some(body), transfer: Some(Box::new(transfer)) }
+    }
+}
+
+impl Upload {
+    fn is_decompressed(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.decompression.is_some())
     }
 }
 
@@ -166,6 +180,12 @@ impl Body for Upload {
             return Poll::Ready(Some(Ok(Frame::data(block))));
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        // What came before stands for more than was handed out.
+        if let Some(transfer) = &mut this.transfer
+            && let Some(next) = transfer.decompressed().transpose()
+        {
+            return Poll::Ready(Some(next));
+        }
         let polled = Pin::new(&mut *body).poll_frame(context);
         let Some(transfer) = &mut this.transfer else {
             return polled.map(|frame| frame.map(|frame| frame.map_err(|_| BodyError(Failure::ClientGone))));
@@ -176,6 +196,9 @@ impl Body for Upload {
                 transfer.deadline.poll(context).map(|_| Some(Err(transfer.fail(Failure::ClientTimeout))))
             }
             Poll::Ready(None) => {
+                if let Err(failure) = transfer.complete() {
+                    return Poll::Ready(Some(Err(transfer.fail(failure))));
+                }
                 transfer.progress.sent.set(true);
                 Poll::Ready(None)
             }
@@ -187,8 +210,14 @@ impl Body for Upload {
                     Ok(()) => {
                         let passed = &transfer.progress.passed;
                         passed.set(passed.get() + length);
+                        let frame = match transfer.take(frame) {
+                            Ok(Some(frame)) => frame,
+                            // Nothing comes of it yet.
+                            Ok(None) => return self.poll_frame(context),
+                            Err(failure) => return Poll::Ready(Some(Err(transfer.fail(failure)))),
+                        };
                         transfer.progress.keep(&frame);
-                        if body.is_end_stream() {
+                        if body.is_end_stream() && transfer.decompression.is_none() {
                             transfer.progress.sent.set(true);
                         }
                         Poll::Ready(Some(Ok(frame)))
@@ -202,9 +231,13 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         self.again.as_ref().is_none_or(|kept| kept.blocks.is_empty())
             && self.body.as_ref().is_none_or(Body::is_end_stream)
+            && !self.is_decompressed()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_decompressed() {
+            return SizeHint::default();
+        }
         let mut hint = self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
         if let (Some(exact), Some(kept)) = (hint.exact(), &self.again) {
             hint.set_exact(exact + kept.blocks.iter().map(|block| block.len() as u64).sum::<u64>());
@@ -247,6 +280,31 @@ impl Transfer {
         self.deadline.disarm();
     }
 
+    /// Takes a frame of the client's in. What goes on to the instance, if anything does yet.
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Failure> {
+        let Some(decompression) = &mut self.decompression else { return Ok(Some(frame)) };
+        match frame.into_data() {
+            Ok(data) => {
+                decompression.feed(data);
+                Ok(decompression.next()?.map(Frame::data))
+            }
+            Err(trailers) => decompression.end().map(|()| Some(trailers)),
+        }
+    }
+
+    /// What else the frames so far stand for.
+    fn decompressed(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
+        let Some(decompression) = &mut self.decompression else { return Ok(None) };
+        let next = decompression.next().map_err(|failure| self.fail(failure))?.map(Frame::data);
+        next.iter().for_each(|frame| self.progress.keep(frame));
+        Ok(next)
+    }
+
+    /// The body is over: it must not end in the middle of something.
+    fn complete(&self) -> Result<(), Failure> {
+        self.decompression.as_ref().map_or(Ok(()), |decompression| decompression.end())
+    }
+
     fn fail(&self, failure: Failure) -> BodyError {
         if self.progress.fault.get().is_none() {
             self.progress.fault.set(Some(failure));
@@ -276,6 +334,7 @@ struct StreamOutflow {
 /// A response body on its way to the client.
 pub(crate) struct Relay {
     body: Incoming,
+    compression: Option<Box<Compression>>,
     record: Record,
     lease: Option<Lease>,
     /// On an HTTP/2 connection: how the client takes the stream.
@@ -303,7 +362,12 @@ impl Relay {
             record.conn().streams.borrow_mut().push(Rc::clone(&due));
             StreamOutflow { floor, handed: 0, due }
         });
-        Self { body, record, lease: Some(lease), outflow, deadline, idle, waiting: false }
+        Self { body, compression: None, record, lease: Some(lease), outflow, deadline, idle, waiting: false }
+    }
+
+    /// The client gets the body compressed.
+    pub(crate) fn compress(&mut self, compression: Compression) {
+        self.compression = Some(Box::new(compression));
     }
 
     /// The last byte is through: the connection is free for another request.
@@ -330,13 +394,76 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// The next frame for the client.
+    fn poll_coded(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let Some(coding) = &mut self.compression else { return self.poll_plain(context) };
+            if let Some(frame) = coding.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if coding.is_over() {
+                return Poll::Ready(None);
+            }
+            let fed = loop {
+                let polled = self.poll_plain(context);
+                let Some(coding) = &mut self.compression else { return polled };
+                match polled {
+                    Poll::Pending => match coding.pause() {
+                        Ok(()) => {
+                            return coding.take().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))));
+                        }
+                        Err(failure) => break Err(failure),
+                    },
+                    Poll::Ready(None) => break coding.finish(),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Some(Ok(frame))) => match coding.feed(frame) {
+                        Ok(false) => {}
+                        Ok(true) => break Ok(()),
+                        Err(failure) => break Err(failure),
+                    },
+                }
+            };
+            if let Err(failure) = fed {
+                return Poll::Ready(Some(Err(self.fail(failure))));
+            }
+        }
+    }
+
+    /// The next frame of the instance's.
+    fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => {
+                // Armed only while the instance is waited for: a slow client is not its fault.
+                if !self.waiting {
+                    self.waiting = true;
+                    self.deadline.arm(self.idle);
+                }
+                self.deadline.poll(context).map(|_| Some(Err(self.fail(Failure::Idle))))
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = false;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "an instance's answer broke off");
+                Poll::Ready(Some(Err(self.fail(Failure::Broken))))
+            }
+        }
+    }
+}
+
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Some(outflow) = &self.outflow {
             self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, &outflow.due));
         }
         // With a declared length the server does not ask for the end: it knows.
-        if self.body.is_end_stream() {
+        if self.body.is_end_stream() && self.compression.as_ref().is_none_or(|coding| coding.is_over()) {
             self.end();
         }
     }
@@ -358,7 +485,7 @@ impl Body for Answer {
         if relay.record.is_over() {
             return Poll::Ready(Some(Err(relay.fail(Failure::NoRoute))));
         }
-        let polled = Pin::new(&mut relay.body).poll_frame(context);
+        let polled = relay.poll_coded(context);
         if let Some(outflow) = &mut relay.outflow {
             let tick = relay.record.worker().timers.tick();
             // What was handed out is the client's to take until the next is asked for.
@@ -369,41 +496,26 @@ impl Body for Answer {
             }
             outflow.due.set(outflow.floor.due().unwrap_or_default());
         }
-        match polled {
-            Poll::Pending => {
-                // Armed only while the instance is waited for: a slow client is not its fault.
-                if !relay.waiting {
-                    relay.waiting = true;
-                    relay.deadline.arm(relay.idle);
-                }
-                relay.deadline.poll(context).map(|_| Some(Err(relay.fail(Failure::Idle))))
-            }
-            Poll::Ready(None) => {
-                relay.end();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                relay.waiting = false;
-                relay.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "an instance's answer broke off");
-                Poll::Ready(Some(Err(relay.fail(Failure::Broken))))
-            }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            relay.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
-            Self::Relay(relay) => relay.body.is_end_stream(),
+            Self::Relay(relay) => match &relay.compression {
+                None => relay.body.is_end_stream(),
+                Some(coding) => coding.is_over(),
+            },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Relay(relay) if relay.compression.is_some() => SizeHint::default(),
             Self::Relay(relay) => relay.body.size_hint(),
         }
     }

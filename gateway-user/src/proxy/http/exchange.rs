@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 use super::{
     body::{Answer, Bounds, Kept, Progress, Relay, Upload},
+    coded::{Compression, Decompression},
     fields::{self, Forwarding},
     head::{Head, Host},
     meter::Meter,
@@ -31,6 +32,7 @@ use crate::{
     base::clock,
     proxy::{
         budget::cost,
+        encode::{self, Accepted, Choice, Decoder, Encoder},
         failure::Failure,
         forwarded::{self, Told},
         listener::live::Conn,
@@ -47,7 +49,7 @@ use crate::{
             timer::{Deadline, Late, Timers},
         },
     },
-    snapshot::http::Protocol,
+    snapshot::http::{Protocol, Service},
 };
 
 /// Where a judged request goes.
@@ -116,8 +118,22 @@ pub(crate) async fn run(
             None => Box::pin(connect(&worker, &forward, &mut record, pick, &mut tried)).await,
         },
     };
+    // What the answer is judged by, while the head is there.
+    let accepted = (!service.compression.is_empty()).then(|| Accepted::read(&parts.headers));
+    let asked_head = parts.method == Method::HEAD;
+    let decompression = match decompression(&worker, service, &parts, empty) {
+        Ok(decompression) => decompression,
+        Err(failure) => {
+            conn.unread.set(true);
+            return Ok(refuse(record, &forward, failure));
+        }
+    };
     let prepared =
         taken.and_then(|lease| prepare(&mut parts, &conn, &record, &forward, upgrade).map(|()| lease));
+    if decompression.is_some() {
+        parts.headers.remove(header::CONTENT_ENCODING);
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     let mut lease = match prepared {
         Ok(lease) => lease,
         Err(failure) => {
@@ -140,11 +156,8 @@ pub(crate) async fn run(
         *progress.kept.borrow_mut() = keep.then(Kept::default);
         let limits = &worker.shared.config.limits;
         let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
-        let bounds = Bounds {
-            meter: Meter::new(service.body_limit, forward.grpc),
-            floor,
-            idle: service.timeouts.idle,
-        };
+        let meter = Meter::new(service.body_limit, forward.grpc);
+        let bounds = Bounds { meter, floor, decompression, idle: service.timeouts.idle };
         Upload::new(body, bounds, progress, &worker.timers)
     };
     let idempotent = parts.method.is_idempotent();
@@ -223,8 +236,44 @@ pub(crate) async fn run(
         return Ok(Response::from_parts(head, Answer::Own(None)));
     }
     fields::to_client(&mut head.headers);
-    let relay = Relay::new(body, record, lease, deadline, service.timeouts.idle);
+    let compression = accepted.and_then(|accepted| {
+        let (status, length) = (head.status.as_u16(), body.size_hint().exact());
+        let answer = encode::Answer { head: asked_head, status, length, fields: &head.headers };
+        let choice = encode::choose(accepted, &answer, &service.compression);
+        let (choice, compression) = compression(&worker, choice);
+        fields::coded(&mut head.headers, choice);
+        compression
+    });
+    let mut relay = Relay::new(body, record, lease, deadline, service.timeouts.idle);
+    if let Some(compression) = compression {
+        relay.compress(compression);
+    }
     Ok(Response::from_parts(head, Answer::Relay(relay)))
+}
+
+/// The transformer of a request body that the instance shall get decompressed.
+fn decompression(
+    worker: &Rc<Worker>,
+    service: &Service,
+    parts: &Parts,
+    empty: bool,
+) -> Result<Option<Decompression>, Failure> {
+    // gRPC compresses its messages itself, and the limit is theirs.
+    if empty || !service.decompress || service.protocol == Protocol::Grpc {
+        return Ok(None);
+    }
+    let Some(encoding) = encode::requested(&parts.headers)? else { return Ok(None) };
+    let cost = Decoder::cost(encoding, service.body_limit);
+    let grant = worker.budget.grant(cost).ok_or(Failure::Overloaded)?;
+    Ok(Some(Decompression::new(Decoder::new(encoding, service.body_limit)?, grant)))
+}
+
+/// The transformer of an answer. Where there is no memory for one, the answer passes as it is.
+fn compression(worker: &Rc<Worker>, choice: Choice) -> (Choice, Option<Compression>) {
+    let Choice::Encode { encoding, events } = choice else { return (choice, None) };
+    let grant = worker.budget.grant(encode::cost(encoding));
+    let made = grant.and_then(|grant| Some(Compression::new(Encoder::new(encoding, events).ok()?, grant)));
+    if made.is_some() { (choice, made) } else { (Choice::Vary, None) }
 }
 
 /// Ends a request that got past the pipeline.

@@ -6,15 +6,18 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING,
-        UPGRADE,
+        ACCEPT_RANGES, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+        ETAG, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VARY,
     },
 };
 
 use ipnet::IpNet;
 
 use super::head::Fields;
-use crate::proxy::forwarded::{self, Hop};
+use crate::proxy::{
+    encode::{self, Choice},
+    forwarded::{self, Hop},
+};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -122,6 +125,26 @@ impl Way {
 /// Turns an instance's fields into those for the client.
 pub(crate) fn to_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+}
+
+/// The fields of an answer whose body is compressed on the way, or would be for others.
+pub(crate) fn coded(headers: &mut HeaderMap, choice: Choice) {
+    if choice == Choice::Pass {
+        return;
+    }
+    if !["*", "accept-encoding"].iter().any(|name| encode::lists(headers, "vary", name.as_bytes())) {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    let Choice::Encode { encoding, .. } = choice else { return };
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encode::name(encoding)));
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    // The bytes differ, what they mean does not (RFC 9110 §8.8.1).
+    if let Some(tag) = headers.get_mut(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        *tag = weak;
+    }
 }
 
 /// The fields of a 101: the switch itself is hop by hop, and passes.

@@ -1,6 +1,7 @@
 //! HTTP: serving connections, the request pipeline, the exchange with an instance.
 
 pub(crate) mod body;
+mod coded;
 mod exchange;
 mod fields;
 mod frames;

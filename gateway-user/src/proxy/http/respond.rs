@@ -33,6 +33,10 @@ pub(crate) fn refuse(failure: Failure, details: &Details<'_>) -> Response<Answer
     if failure == Failure::Unauthorized {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gateway\""));
     }
+    if failure == Failure::BadEncoding {
+        // RFC 9110 §12.5.3: what would be taken.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
+    }
     if failure == Failure::BadMethod {
         headers
             .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
