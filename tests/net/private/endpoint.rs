@@ -240,6 +240,47 @@ fn pv_6_a_deleted_network_is_silent() {
     assert_eq!(private.site.list("vpc:red"), ["0.0.0.0/0"]);
 }
 
+/// PV-6 where the host forwards, and so would tell of an address that is gone: not a word either, whatever the port.
+#[test]
+fn pv_6_a_deleted_network_is_silent_where_the_host_forwards() {
+    let mut private = Private::attached();
+    let gateway = &private.site.net.gateway;
+    gateway.within(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    // The operator's own address there: the network stays a place that the host has a route to. Another length, else it
+    // would go with the endpoint's.
+    gateway.ip(&["addr", "add", &format!("{}/25", private.red.host(3)), "dev", "red0"]);
+    let link = private.red.link();
+    let (vip, ghost) = (private.red.vip(), private.red.ghost());
+    let told = |private: &Private| {
+        let hand = private.red.attacker();
+        for port in 4000..4008 {
+            hand.send(&frame::syn(&link, (ghost, port).into(), (vip, 22).into()));
+            hand.send(&frame::udp(&link, (ghost, port).into(), (vip, 53).into(), b"?"));
+        }
+        // "Host unreachable" comes after three requests for the neighbour, a redirect at once.
+        hand.wait_for(Duration::from_secs(4), |seen| {
+            !seen.outgoing && seen.bytes.get(..6) == Some(harness::topology::GHOST_MAC.as_slice())
+        })
+    };
+    let rules = |private: &Private| private.site.net.gateway.ip(&["rule", "show"]);
+
+    private.site.gateway.cli(&["vpc", "delete", "red"]).ok();
+    assert!(rules(&private).contains(&format!("{vip} iif red0 blackhole")), "{}", rules(&private));
+    assert_eq!(told(&private), None, "a deleted endpoint's address was spoken of");
+    // The rule is what does it, also while no daemon runs.
+    private.site.gateway.stop();
+    assert_eq!(told(&private), None, "without the daemon");
+    private.site.net.gateway.ip(&["rule", "del", "priority", "103"]);
+    assert!(told(&private).is_some(), "the host says nothing anyhow, and this test shows nothing");
+
+    // The next daemon puts it back, and takes it away with the last of the address's silence.
+    private.site.gateway.run();
+    wait::until("the rule", Duration::from_secs(5), || rules(&private).contains("blackhole").then_some(()));
+    private.attach("red", &private.red);
+    assert!(!rules(&private).contains("blackhole"), "{}", rules(&private));
+    assert_eq!(reach(&private.red.i, (vip, 443)), Reach::Open);
+}
+
 /// PV-6, once more: silent through the daemon's end and the next start.
 #[test]
 fn pv_6_a_deleted_network_stays_silent_without_the_daemon() {

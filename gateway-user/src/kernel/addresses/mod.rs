@@ -6,6 +6,7 @@
 
 mod plan;
 mod record;
+mod silence;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +25,7 @@ use self::{
 };
 use super::{
     capabilities,
-    netlink::{self, Held, Link},
+    netlink::{self, Held, Link, Silence},
 };
 use crate::{
     base::{Generation, Refusal},
@@ -42,7 +43,18 @@ pub struct Addresses {
     /// Why the kernel refused one, at the last try.
     failures: BTreeMap<OwnedAddress, String>,
     statuses: Vec<AddressStatus>,
-    staged: Option<(Generation, Vec<OwnedAddress>)>,
+    /// What was an address here and must not be spoken of.
+    silent: BTreeSet<Silence>,
+    /// Those of them that the kernel does not silence.
+    spoken: BTreeSet<Silence>,
+    staged: Option<Staged>,
+}
+
+/// What the next snapshot wants.
+struct Staged {
+    generation: Generation,
+    wanted: Vec<OwnedAddress>,
+    silent: BTreeSet<Silence>,
 }
 
 /// Interfaces, their addresses, and which of these are ours.
@@ -68,6 +80,8 @@ impl Addresses {
             wanted: Vec::new(),
             failures: BTreeMap::new(),
             statuses: Vec::new(),
+            silent: BTreeSet::new(),
+            spoken: BTreeSet::new(),
             staged: None,
         })
     }
@@ -84,6 +98,7 @@ impl Addresses {
         if self.staged.is_some() || !self.started {
             return false;
         }
+        silence::add(&self.silent, &mut self.spoken);
         if self.wanted.is_empty() && self.record.addresses().is_empty() {
             return false;
         }
@@ -172,6 +187,25 @@ impl Addresses {
         Ok(())
     }
 
+    /// Makes `silent` the silenced addresses: the new ones first, in the record before in the kernel. A rule does nothing
+    /// to an address that the host has.
+    fn silence(&mut self, silent: BTreeSet<Silence>) {
+        let stale: BTreeSet<Silence> = self.record.silences().difference(&silent).cloned().collect();
+        let mut recorded: BTreeSet<Silence> = self.record.silences().union(&silent).cloned().collect();
+        self.write_silences(recorded.clone());
+        silence::add(&silent, &mut self.spoken);
+        let stays = silence::remove(stale.iter().cloned());
+        recorded.retain(|one| !stale.contains(one) || stays.contains(one));
+        self.write_silences(recorded);
+        self.silent = silent;
+    }
+
+    fn write_silences(&mut self, silences: BTreeSet<Silence>) {
+        if let Err(error) = self.record.write_silences(silences) {
+            tracing::warn!(%error, "the record of silenced addresses is not what it should be");
+        }
+    }
+
     fn write_or_warn(&mut self, ours: &BTreeSet<Own>) {
         if let Err(error) = self.record.write(ours) {
             tracing::warn!(%error, "the record of the gateway's addresses names too many");
@@ -223,12 +257,18 @@ impl Subscriber for Addresses {
                 }
             }
         }
-        self.staged = Some((next.generation, next.addresses.clone()));
+        self.staged = Some(Staged {
+            generation: next.generation,
+            wanted: next.addresses.clone(),
+            silent: silence::of(&next.filter),
+        });
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Refusal> {
-        let Some((generation, wanted)) = self.staged.take() else { return Ok(()) };
+        let Some(Staged { generation, wanted, silent }) = self.staged.take() else { return Ok(()) };
+        // Before the addresses go: the host is to have no moment in which it says that they are gone.
+        self.silence(silent);
         if !wanted.is_empty() || !self.record.addresses().is_empty() {
             let seen = self.look()?;
             let next = plan(&wanted, &seen.links, &seen.present, &seen.ours);
@@ -261,10 +301,18 @@ impl Subscriber for Addresses {
 /// A daemon runs, or an address cannot be removed.
 pub fn release(state: &Path, interface: Option<&str>) -> Result<Vec<String>, Refusal> {
     let mut addresses = Addresses::open(state)?;
-    if addresses.record.addresses().is_empty() {
+    if addresses.record.addresses().is_empty() && addresses.record.silences().is_empty() {
         return Ok(Vec::new());
     }
     let _lock = not_running(state)?;
+    let (gone, kept): (BTreeSet<Silence>, BTreeSet<Silence>) = addresses
+        .record
+        .silences()
+        .iter()
+        .cloned()
+        .partition(|silence| interface.is_none_or(|interface| interface == silence.interface));
+    let stays = silence::remove(gone);
+    addresses.write_silences(kept.union(&stays).cloned().collect());
     let seen = addresses.look()?;
     let mut ours = seen.ours;
     let mut removed = Vec::new();

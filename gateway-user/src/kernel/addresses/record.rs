@@ -1,4 +1,4 @@
-//! Which addresses this state directory's daemon added. Written before an address is added and after one is removed,
+//! Which addresses this state directory's daemon added or silenced. Written before one is added and after one is removed,
 //! so that the next daemon knows its own after any end, and never takes what somebody else configured.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::pin::namespace;
+use crate::kernel::{netlink::Silence, pin::namespace};
 
 /// An address on the interface of this number.
 pub(super) type Own = (u32, IpNet);
@@ -26,6 +26,8 @@ struct Contents {
     boot: String,
     namespace: u64,
     addresses: BTreeSet<Own>,
+    #[serde(default)]
+    silences: BTreeSet<Silence>,
 }
 
 /// The record of one state directory.
@@ -34,6 +36,7 @@ pub(super) struct Record {
     path: PathBuf,
     /// What the file says.
     written: BTreeSet<Own>,
+    silences: BTreeSet<Silence>,
 }
 
 impl Record {
@@ -43,16 +46,16 @@ impl Record {
     /// The file is there and cannot be read.
     pub(super) fn open(state: &Path) -> io::Result<Self> {
         let path = state.join(FILE);
-        let written = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+        let (written, silences) = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(error),
             Ok(bytes) => serde_json::from_slice::<Contents>(&bytes)
                 .ok()
                 .filter(|contents| contents.boot == boot() && namespace().ok() == Some(contents.namespace))
-                .map(|contents| contents.addresses)
+                .map(|contents| (contents.addresses, contents.silences))
                 .unwrap_or_default(),
         };
-        Ok(Self { path, written })
+        Ok(Self { path, written, silences })
     }
 
     /// What the daemon may call its own.
@@ -60,21 +63,38 @@ impl Record {
         &self.written
     }
 
+    /// The addresses that the daemon silenced.
+    pub(super) const fn silences(&self) -> &BTreeSet<Silence> {
+        &self.silences
+    }
+
     /// Makes `addresses` the contents, whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written; the old one is there.
     pub(super) fn write(&mut self, addresses: &BTreeSet<Own>) -> io::Result<()> {
-        if *addresses == self.written {
+        self.replace(addresses.clone(), self.silences.clone())
+    }
+
+    /// The same for the silenced ones.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn write_silences(&mut self, silences: BTreeSet<Silence>) -> io::Result<()> {
+        self.replace(self.written.clone(), silences)
+    }
+
+    fn replace(&mut self, addresses: BTreeSet<Own>, silences: BTreeSet<Silence>) -> io::Result<()> {
+        if addresses == self.written && silences == self.silences {
             return Ok(());
         }
-        let contents = Contents { boot: boot(), namespace: namespace()?, addresses: addresses.clone() };
+        let contents = Contents { boot: boot(), namespace: namespace()?, addresses, silences };
         let next = self.path.with_extension("next");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         file.write_all(&serde_json::to_vec(&contents)?)?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;
-        self.written.clone_from(addresses);
+        (self.written, self.silences) = (contents.addresses, contents.silences);
         Ok(())
     }
 }
@@ -88,7 +108,7 @@ fn boot() -> String {
 mod tests {
     use std::fs;
 
-    use super::Record;
+    use super::{Record, Silence};
 
     #[test]
     fn what_was_written_is_read_and_another_boot_is_not() {
@@ -97,7 +117,10 @@ mod tests {
         assert!(record.addresses().is_empty());
         let own = [(3, "192.0.2.1/24".parse().unwrap()), (4, "2001:db8::1/64".parse().unwrap())].into();
         record.write(&own).unwrap();
-        assert_eq!(Record::open(directory.path()).unwrap().addresses(), &own);
+        let silences = Silence { interface: "eth0".to_owned(), address: "192.0.2.1".parse().unwrap() };
+        record.write_silences([silences.clone()].into()).unwrap();
+        let read = Record::open(directory.path()).unwrap();
+        assert_eq!((read.addresses(), read.silences()), (&own, &[silences].into()));
         let file = directory.path().join("addresses.json");
         let text = fs::read_to_string(&file).unwrap();
         let at = text.find("boot\":\"").unwrap() + 7;

@@ -1,13 +1,10 @@
 //! The IP addresses of interfaces: read, added, removed.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{attributes, consistent, put, request, u32_at};
+use super::{CREATE, EXCLUSIVE, attributes, consistent, ip, put, request, u32_at};
 
 /// Marks the addresses that a gateway added (`IFA_PROTO`, Linux 5.18); iproute2 since 6.3 shows it as `proto 0x67`.
 pub(crate) const TAG: u8 = b'g';
@@ -62,8 +59,6 @@ const IFADDR: usize = 8;
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
-const CREATE: u16 = 0x400;
-const EXCLUSIVE: u16 = 0x200;
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
 const CACHE_INFO: u16 = 6;
@@ -97,14 +92,6 @@ fn parse(message: &[u8]) -> Option<Held> {
     }
     let address = IpNet::new(local.or(address)?, *message.get(1)?).ok()?;
     Some(Held { index: u32_at(message, 4), address, tag })
-}
-
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => bytes.first_chunk().map(|octets: &[u8; 4]| Ipv4Addr::from(*octets).into()),
-        16 => bytes.first_chunk().map(|octets: &[u8; 16]| Ipv6Addr::from(*octets).into()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

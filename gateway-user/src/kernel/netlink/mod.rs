@@ -1,12 +1,14 @@
 //! rtnetlink, as far as the filter and the addresses need it: dumps and single requests in this thread's namespace.
 //!
-//! A crate for it would bring an asynchronous runtime's worth of code for two dumps and two requests.
+//! A crate for it would bring an asynchronous runtime's worth of code for three dumps and four requests.
 
 mod address;
 mod link;
+mod rule;
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -16,6 +18,7 @@ use nix::sys::socket::{
 
 pub(crate) use address::{Held, TAG, add, addresses, remove};
 pub(crate) use link::{Link, links};
+pub(crate) use rule::{Silence, silence, silences, unsilence};
 
 /// Type and body of each message of an answer.
 type Messages = Vec<(u16, Vec<u8>)>;
@@ -29,6 +32,8 @@ const FLAG_REQUEST: u16 = 1;
 const FLAG_ACK: u16 = 4;
 const FLAG_DUMP: u16 = 0x300;
 const FLAG_INTERRUPTED: u16 = 0x10;
+const CREATE: u16 = 0x400;
+const EXCLUSIVE: u16 = 0x200;
 
 /// The dump of `kind`, as it was at one moment.
 ///
@@ -130,6 +135,14 @@ fn u16_at(bytes: &[u8], offset: usize) -> u16 {
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     bytes.get(offset..).and_then(|bytes| bytes.first_chunk()).map_or(0, |chunk| u32::from_ne_bytes(*chunk))
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => bytes.first_chunk().map(|octets: &[u8; 4]| Ipv4Addr::from(*octets).into()),
+        16 => bytes.first_chunk().map(|octets: &[u8; 16]| Ipv6Addr::from(*octets).into()),
+        _ => None,
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
