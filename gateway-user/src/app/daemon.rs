@@ -59,6 +59,7 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let descriptors = raise_descriptors();
     let filter = Filter::open(filter_config(settings))?;
     // What needs root comes before privileges are dropped; the socket's directory may belong to root.
     let writers = Writers::new(settings.control_group.as_deref())?;
@@ -81,8 +82,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let writers = Writers::new(settings.control_group.as_deref()).unwrap_or(writers);
 
     let (reports, inbox) = defence::reports();
-    let proxy =
-        Proxy::start(proxy_config(settings, filter.barred(), reports)).context("the proxy cannot start")?;
+    let mut config = proxy_config(settings, filter.barred(), reports);
+    // A connection needs a descriptor, and its request another one to an instance.
+    config.limits.connections = config.limits.connections.min(descriptors / 2);
+    let proxy = Proxy::start(config).context("the proxy cannot start")?;
     let traffic = proxy.counters();
     let liveness = Liveness::default();
     let (filter, proxy) = (Shared::new(filter), Shared::new(proxy));
@@ -295,7 +298,23 @@ fn proxy_config(settings: &Settings, barred: Barred, reports: Arc<Reports>) -> p
     }
 }
 
-// === directories, and the first lines of the log ===
+// === directories, limits, and the first lines of the log ===
+
+/// Raises the limit of open files as far as anybody may, and returns it: the soft limit of most systems is made for
+/// programs that use select(2).
+fn raise_descriptors() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::warn!(%error, soft, hard, "the limit of open files stays as it is");
+            soft
+        }
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
 
 /// The state directory: nobody else's business. One that exists is judged by the store.
 fn private_directory(path: &Path) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use super::{Lease, Link, Pool, Sender, Stream, dial::dial};
 use crate::{
+    observe::load::Full,
     proxy::{failure::Failure, worker::Worker},
     snapshot::http::{Protocol, Timeouts},
 };
@@ -29,7 +30,12 @@ pub(crate) async fn connect(
     timeouts: &Timeouts,
 ) -> Result<Lease, Failure> {
     let view = Arc::clone(&worker.current().view);
-    let stream = dial(&pool.place, &worker.resolver, &view, timeouts.connect).await?;
+    let stream =
+        dial(&pool.place, &worker.resolver, &view, timeouts.connect).await.inspect_err(|failure| {
+            if *failure == Failure::Overloaded {
+                worker.overloaded(Full::Descriptors);
+            }
+        })?;
     handshake(pool, stream).await
 }
 

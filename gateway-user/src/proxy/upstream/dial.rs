@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -76,7 +77,7 @@ async fn open(place: &Place, resolver: &Rc<Resolver>, view: &View) -> Result<Str
     }
     let socket = race::connect(addresses).await.map_err(|error| {
         tracing::debug!(instance = place.name, %error, "connect");
-        Failure::Connect
+        if is_ours(&error) { Failure::Overloaded } else { Failure::Connect }
     })?;
     let peer = socket.peer_addr().map_err(|_| Failure::Connect)?;
     if is_own(view, peer, socket.local_addr().ok()) {
@@ -96,6 +97,12 @@ async fn open(place: &Place, resolver: &Rc<Resolver>, view: &View) -> Result<Str
         return Err(Failure::UpstreamTls);
     }
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// Whether this host had nothing left for another connection: no fault of the instance, which must not be ejected for it.
+fn is_ours(error: &std::io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL)
 }
 
 /// Whether the address is one of the gateway's own sockets. A wildcard socket is told by the connection itself: its
