@@ -285,7 +285,9 @@ impl Proxy {
             .sockets
             .iter()
             .filter(|(key, held)| {
-                let now = devices.entry(&key.interface).or_insert_with(|| bind::device(&key.interface));
+                let now = devices
+                    .entry(&key.interface)
+                    .or_insert_with(|| bind::device(&key.interface).unwrap_or(held.device));
                 *now != held.device
             })
             .map(|(key, _)| key.clone())
@@ -310,7 +312,7 @@ impl Proxy {
 
     /// Why nothing may be bound there: the filter is required, and not on. A missing interface has its own errors.
     fn barred(&self, key: &SocketKey) -> Option<Refusal> {
-        self.shared.config.barred.why(&key.interface).filter(|_| bind::device(&key.interface) != 0)
+        self.shared.config.barred.why(&key.interface).filter(|_| bind::device(&key.interface).ok() != Some(0))
     }
 
     fn bind(&mut self, key: &SocketKey, snapshot: &Snapshot) -> Result<Held, BindError> {
@@ -320,7 +322,7 @@ impl Proxy {
             .any(|own| own.interface == key.interface && own.address.addr() == key.address.ip());
         let shared = self.sockets.keys().any(|held| bind::overlap(held.address, key.address));
         // Asked before: an interface that changes in between is noticed at the next look.
-        let device = bind::device(&key.interface);
+        let device = bind::device(&key.interface).map_err(|error| BindError { step: "interface", error })?;
         let sockets =
             bind::bind(key, self.workers.len(), How { shared, owned })?.into_iter().map(Arc::new).collect();
         self.next_socket += 1;

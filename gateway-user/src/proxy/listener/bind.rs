@@ -43,9 +43,14 @@ pub(crate) fn bind(key: &SocketKey, workers: usize, how: How) -> Result<Vec<TcpL
     (0..workers).map(|_| socket(key, true, how.owned).map(Into::into)).collect()
 }
 
-/// The number of the interface of this name; 0 when there is none.
-pub(crate) fn device(interface: &str) -> u32 {
-    nix::net::if_::if_nametoindex(interface).unwrap_or_default()
+/// The number of the interface of this name; 0 when there is none. The question needs a descriptor, so that it may not
+/// be answered is no sign that there is none.
+pub(crate) fn device(interface: &str) -> io::Result<u32> {
+    match nix::net::if_::if_nametoindex(interface) {
+        Ok(number) => Ok(number),
+        Err(Errno::ENODEV | Errno::ENXIO) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Starts to take connections.
