@@ -20,6 +20,7 @@
 )]
 
 mod control;
+mod events;
 mod figures;
 mod gone;
 mod link;

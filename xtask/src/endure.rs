@@ -20,14 +20,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("cargo xtask endure makes network namespaces, so it needs root");
     }
     setup::ensure(Purpose::Test)?;
+    suite(arguments.filter.as_deref(), arguments.seed)
+}
+
+/// The one measurement among the tests.
+pub(crate) fn events() -> anyhow::Result<()> {
+    suite(Some("events::"), None)
+}
+
+fn suite(filter: Option<&str>, seed: Option<u64>) -> anyhow::Result<()> {
     crate::build::run()?;
     run::step("endurance");
     let mut nextest = run::cargo();
     nextest.args(["nextest", "run", "--package", "gateway-tests", "--test", "endurance", "--no-capture"]);
     // The load must not be what is slow.
-    nextest.args(["--cargo-profile", "measure", "--profile", "endure"]).args(&arguments.filter);
+    nextest.args(["--cargo-profile", "measure", "--profile", "endure"]).args(filter);
     nextest.env("GATEWAY_ENDURE", "full").env("GATEWAY_BIN", run::target_dir().join("release/gateway"));
-    if let Some(seed) = arguments.seed {
+    if let Some(seed) = seed {
         nextest.env("GATEWAY_SEED", seed.to_string());
     }
     run::check(&mut nextest)

@@ -48,7 +48,7 @@ enum Command {
     /// What must hold for hours, at its whole size and with its times asserted, on the release build (needs root); a name
     /// picks tests. Nothing else should run meanwhile
     Endure(endure::Arguments),
-    /// Measure against other programs in one run (needs root): filter, flood, survival, proxy
+    /// Measure against other programs in one run (needs root): filter, flood, survival, proxy, sse
     Bench(bench::Arguments),
     /// Formatting, clippy, the repository's own rules, licences
     Lint,

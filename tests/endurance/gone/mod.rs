@@ -1,6 +1,7 @@
 //! A client that goes away is seen by the instance at once, in every phase of a request: what it began is ended, also
 //! where nothing moves that could run into the broken connection.
 
+mod queued;
 mod witness;
 
 use std::{

@@ -45,6 +45,8 @@ enum What {
     Survival,
     /// The proxy against nginx and HAProxy, one core each: CPU per request, requests per second
     Proxy,
+    /// What the gateway adds to the way of a server-sent event, against the service itself
+    Sse,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -62,6 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(What::Proxy) {
         proxy::run(arguments)?;
+    }
+    if wanted(What::Sse) {
+        crate::endure::events()?;
     }
     Ok(())
 }
