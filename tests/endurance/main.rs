@@ -26,5 +26,6 @@ mod gone;
 mod link;
 mod scene;
 mod size;
+mod smuggling;
 mod stalled;
 mod streams;

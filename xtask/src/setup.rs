@@ -16,7 +16,7 @@ use crate::toolchain::{BENCH_PACKAGES, BPF_LINKER, CargoTool, EBPF_PACKAGES, NEX
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Also what the benchmarks compare with: wrk, nginx, HAProxy
+    /// Also what the benchmarks load with: wrk
     #[arg(long)]
     bench: bool,
 }

@@ -64,6 +64,9 @@ pub(crate) const TEST_PACKAGES: &[&str] = &[
     "bind9-dnsutils",
     "knot-dnsutils",
     "unbound",
+    // Real servers behind the gateway; also what the benchmarks compare with.
+    "nginx-light",
+    "haproxy",
     "python3-venv",
     "grpc-proto",
 ];
@@ -125,7 +128,7 @@ pub(crate) const AUTOBAHN: PythonTools = PythonTools {
 };
 
 /// What `cargo xtask bench` compares with and loads with.
-pub(crate) const BENCH_PACKAGES: &[&str] = &["wrk", "nginx-light", "haproxy"];
+pub(crate) const BENCH_PACKAGES: &[&str] = &["wrk"];
 
 /// The BPF target of this host's byte order.
 pub(crate) const BPF_TARGET: &str =
