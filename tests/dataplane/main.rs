@@ -9,6 +9,7 @@
 //! - `balance`: weights, turns, hashes, connection reuse, dead instances
 //! - `faults`: instances that are dead, stall or break, and what is tried again
 //! - `health`: active checks of instances
+//! - `mirror`: copies for another service
 //! - `queue`: bounds on requests in flight, and who waits
 //! - `tls`: certificate choice, change, 421
 //! - `throttle`: rates over all workers
@@ -35,6 +36,7 @@ mod drains;
 mod faults;
 mod forwarding;
 mod health;
+mod mirror;
 mod overload;
 mod protocols;
 mod queue;

@@ -1,16 +1,23 @@
 //! HTTP/2 towards clients, gRPC both ways, WebSocket.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use gateway_user::{proxy::Limits, snapshot::http::Protocol};
+use gateway_user::{
+    proxy::{Config, Limits},
+    snapshot::http::Protocol,
+};
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{TOKEN, Upstream, World, eventually, service};
+use crate::support::{TOKEN, Upstream, World, config, eventually, service};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -272,4 +279,53 @@ fn a_client_that_keeps_its_window_shut_is_cut() {
         });
         eventually("the stream is let go", || world.traffic().services[0].active == 0);
     }
+}
+
+#[test]
+fn more_calls_than_a_connection_carries_get_another_connection() {
+    let upstream = Upstream::grpc();
+    upstream.seen.streams.store(2, SeqCst);
+    let mut world = World::with(Config { workers: NonZeroUsize::new(1), ..config() }, &[upstream.address]);
+    world.edit(|service| service.protocol = Protocol::Http2);
+    assert_eq!(world.get("/api/predict/test/who").status, 200);
+    assert_eq!(world.get("/api/predict/test/who").status, 200);
+    assert_eq!(upstream.connections(), 1, "one after the other needs one");
+    let mut clients: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = world.plain();
+            client.send(format!(
+                "GET /api/predict/test/slow-start HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+                world.http
+            ));
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.reply(false).text(), "late");
+    }
+    assert_eq!(upstream.seen.most.load(SeqCst), 6, "nobody waited for a stream");
+    assert!((3..=6).contains(&upstream.connections()), "{}", upstream.connections());
+}
+
+#[test]
+fn an_instance_that_goes_away_finishes_its_calls_and_gets_new_ones_on_a_new_connection() {
+    let upstream = Upstream::grpc();
+    let mut world = World::with(Config { workers: NonZeroUsize::new(1), ..config() }, &[upstream.address]);
+    world.edit(|service| service.protocol = Protocol::Http2);
+    let mut stream = world.plain();
+    stream.send(format!(
+        "GET /api/predict/test/events/20 HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+        world.http
+    ));
+    assert_eq!(stream.head().unwrap().status, 200);
+    upstream.seen.goaway.notify_waiters();
+    eventually("a new connection", || world.get("/api/predict/test/connection").text() == "2");
+    for _ in 0..10 {
+        assert_eq!(world.get("/api/predict/test/connection").text(), "2");
+    }
+    let mut events = 0;
+    while stream.chunk().unwrap().is_some() {
+        events += 1;
+    }
+    assert_eq!(events, 20, "the old one ended with its last call");
 }

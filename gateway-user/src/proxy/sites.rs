@@ -66,7 +66,10 @@ impl Sites {
                 Some(host) if host.starts_with('*') => HostMatch::Wildcard,
                 Some(_) => HostMatch::Exact,
             };
-            let entry = Entry::new(route, host, |service| services.get(service).copied());
+            let any = |wanted: &Name| {
+                snapshot.services.iter().position(|one| one.gateway == *gateway && one.name == *wanted)
+            };
+            let entry = Entry::new(route, host, |service| services.get(service).copied()).mirrored(any);
             by_host.entry(route.host.as_deref()).or_default().push(entry);
         }
         let routes: HashMap<Option<&str>, Arc<[Entry]>> = by_host

@@ -57,6 +57,10 @@ pub(crate) struct Seen {
     pub(crate) bytes: AtomicUsize,
     /// Answers that are being made now, and the most at once.
     pub(crate) running: AtomicUsize,
+    /// Streams that a new HTTP/2 connection allows at once; 0: hyper's default.
+    pub(crate) streams: AtomicUsize,
+    /// Tells HTTP/2 connections to send GOAWAY and to end with their last call.
+    pub(crate) goaway: tokio::sync::Notify,
     pub(crate) most: AtomicUsize,
 }
 
@@ -156,10 +160,19 @@ async fn serve<S>(stream: S, http2: bool, name: String, number: usize, seen: Arc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (shared, io) = (Arc::clone(&seen), TokioIo::new(stream));
     let service = service_fn(move |request| answer(request, name.clone(), number, Arc::clone(&seen)));
-    let io = TokioIo::new(stream);
     if http2 {
-        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        if let streams @ 1.. = shared.streams.load(SeqCst) {
+            builder.max_concurrent_streams(streams as u32);
+        }
+        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = shared.goaway.notified() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     } else {
         let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
     }

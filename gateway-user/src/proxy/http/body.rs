@@ -20,7 +20,7 @@ use super::{
 use crate::proxy::{
     failure::Failure,
     rate::Floor,
-    upstream::Lease,
+    upstream::{Lease, mirror::Copy},
     worker::{
         record::Record,
         timer::{Deadline, Timers},
@@ -50,6 +50,8 @@ pub(crate) struct Progress {
     pub(crate) sent: Cell<bool>,
     /// What passed, as long as it is little and may be needed once more.
     pub(crate) kept: RefCell<Option<Kept>>,
+    /// A copy for another service, which is sent when the body is through.
+    pub(crate) copy: RefCell<Option<Box<Copy>>>,
     /// What did not pass yet when an attempt broke off.
     rest: RefCell<Option<(Incoming, Box<Transfer>)>>,
     /// The instance answers already, or they talk to each other: the client may take its time with the rest.
@@ -114,7 +116,18 @@ impl Progress {
         self.kept.take();
     }
 
+    /// The body is through.
+    fn finish(&self) {
+        self.sent.set(true);
+        if let Some(copy) = self.copy.take() {
+            copy.send();
+        }
+    }
+
     fn keep(&self, frame: &Frame<Bytes>) {
+        if let (Some(copy), Some(data)) = (&mut *self.copy.borrow_mut(), frame.data_ref()) {
+            copy.data(data);
+        }
         let mut kept = self.kept.borrow_mut();
         let Some(body) = &mut *kept else { return };
         match frame.data_ref() {
@@ -199,7 +212,7 @@ impl Body for Upload {
                 if let Err(failure) = transfer.complete() {
                     return Poll::Ready(Some(Err(transfer.fail(failure))));
                 }
-                transfer.progress.sent.set(true);
+                transfer.progress.finish();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
@@ -218,7 +231,7 @@ impl Body for Upload {
                         };
                         transfer.progress.keep(&frame);
                         if body.is_end_stream() && transfer.decompression.is_none() {
-                            transfer.progress.sent.set(true);
+                            transfer.progress.finish();
                         }
                         Poll::Ready(Some(Ok(frame)))
                     }

@@ -41,6 +41,8 @@ use crate::{
         upstream::{
             self, Lease, Missed, Pick, Sender, Tried,
             again::{Again, Attempt},
+            balance,
+            mirror::{self, Copy},
         },
         worker::{
             Worker,
@@ -64,6 +66,8 @@ struct Forward {
     key: u64,
     /// The route lets every method be sent again.
     retry_unsafe: bool,
+    /// Who gets a copy.
+    mirror: Option<Rc<Target>>,
 }
 
 /// Answers one request.
@@ -146,7 +150,11 @@ pub(crate) async fn run(
     let others = retry.attempts > 1 && target.view.fleet.members.len() > 1;
     let repeatable = parts.method.is_idempotent() || forward.retry_unsafe;
     let keep = repeatable && (others || lease.reused);
+    let copy = forward.mirror.as_ref().and_then(|mirror| copy(&worker, mirror, &parts));
     let upload = if empty {
+        if let Some(copy) = copy {
+            copy.send();
+        }
         Upload::empty(body)
     } else {
         let progress = Rc::new(Progress::default());
@@ -154,6 +162,7 @@ pub(crate) async fn run(
         // Messages of a gRPC stream come when there is something to say.
         progress.dialogue.set(service.protocol == Protocol::Grpc);
         *progress.kept.borrow_mut() = keep.then(Kept::default);
+        *progress.copy.borrow_mut() = copy;
         let limits = &worker.shared.config.limits;
         let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
         let meter = Meter::new(service.body_limit, forward.grpc);
@@ -353,7 +362,13 @@ fn judge(
     match (outcome, target) {
         (Outcome::Continue, Some(target)) => {
             target.count(worker);
+            let mirror = decision
+                .route
+                .and_then(|route| route.mirror.as_ref())
+                .filter(|mirror| mirror::is_copied(mirror.percent, balance::mix(turn ^ worker.prefix)));
+            let mirror = mirror.and(decision.mirror).and_then(|index| current.targets.get(index));
             Ok(Forward {
+                mirror: mirror.map(Rc::clone),
                 target: Rc::clone(target),
                 strip: decision.strip,
                 grpc: decision.grpc,
@@ -388,6 +403,17 @@ fn judge(
 /// the parser's bound on bytes keeps small (RFC 9113 §8.2.3).
 fn is_crowded(fields: &HeaderMap, most: usize) -> bool {
     fields.len() > most && fields.len() - fields.get_all(header::COOKIE).iter().count() > most
+}
+
+/// The copy of a request whose head is ready for its instance.
+fn copy(worker: &Rc<Worker>, mirror: &Rc<Target>, parts: &Parts) -> Option<Box<Copy>> {
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut headers = parts.headers.clone();
+    if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        headers.insert(header::HOST, host);
+    }
+    // Boxed: it is rare, and would make the state of every request larger.
+    Copy::new(worker, mirror, (parts.method.clone(), path, headers)).map(Box::new)
 }
 
 /// What an error of the HTTP client means.

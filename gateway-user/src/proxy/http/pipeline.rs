@@ -35,6 +35,8 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Decision<'v> {
     pub(crate) host: Option<Host>,
     pub(crate) route: Option<&'v Route>,
+    /// Index of the service that gets copies.
+    pub(crate) mirror: Option<usize>,
     /// Index of the service.
     pub(crate) service: Option<usize>,
     /// Bytes to take off the front of the path.
@@ -131,6 +133,7 @@ fn route<'v, F: Fields>(
         (None, Some((index, length))) => (index, length),
         (Some(entry), _) => {
             decision.route = Some(&entry.route);
+            decision.mirror = entry.mirror;
             let index = entry.pick(turn).ok_or(Failure::NoRoute)?;
             (index, if entry.route.strip_prefix { entry.summary.prefix } else { 0 })
         }

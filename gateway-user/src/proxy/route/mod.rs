@@ -38,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) summary: Summary,
     /// (index of the service, upper bound of its share of the weights); empty when no service is visible here.
     pub(crate) shares: Vec<(usize, u64)>,
+    /// Index of the service that gets copies.
+    pub(crate) mirror: Option<usize>,
     /// Step through the weights: coprime to their sum, so that any run of requests is spread evenly.
     step: u64,
 }
@@ -62,7 +64,14 @@ impl Entry {
             method: !route.methods.is_empty(),
             name: Reverse(route.name.clone()),
         };
-        Self { route: Arc::clone(route), summary, shares, step: step(total) }
+        Self { route: Arc::clone(route), summary, shares, mirror: None, step: step(total) }
+    }
+
+    /// The same with the service that gets copies, which needs not be visible where the route stands: nobody there sees
+    /// its answers.
+    pub(crate) fn mirrored(mut self, service: impl Fn(&Name) -> Option<usize>) -> Self {
+        self.mirror = self.route.mirror.as_ref().and_then(|mirror| service(&mirror.service));
+        self
     }
 
     /// Whether this route takes the request.

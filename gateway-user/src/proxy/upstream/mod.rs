@@ -12,12 +12,14 @@ mod dial;
 pub(crate) mod fleet;
 mod health;
 mod member;
+pub(crate) mod mirror;
 mod names;
 mod outlier;
 mod pick;
 mod queue;
 mod race;
 mod resolve;
+mod shared;
 mod slow_start;
 mod stream;
 mod tls;
@@ -42,6 +44,7 @@ pub(crate) use resolve::Resolver;
 pub(crate) use stream::Stream;
 pub(crate) use tls::{ClientTls, Clients};
 
+use self::shared::Connections;
 use crate::{proxy::http::body::Upload, snapshot::http::Protocol};
 
 /// The unused connections of one instance in one worker.
@@ -51,7 +54,9 @@ pub(crate) struct Pool {
     /// Last in, first out: a warm connection is preferred, the others can expire.
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 carries many calls on one connection.
-    shared: RefCell<Option<(http2::SendRequest<Upload>, Rc<Link>)>>,
+    shared: Connections,
+    /// One HTTP/2 connection is opened at a time: whoever waits for it may find room on it.
+    opening: tokio::sync::Mutex<()>,
     retired: Cell<bool>,
 }
 
@@ -94,7 +99,8 @@ impl Pool {
             place,
             protocol,
             idle: RefCell::default(),
-            shared: RefCell::default(),
+            shared: Connections::default(),
+            opening: tokio::sync::Mutex::new(()),
             retired: Cell::new(false),
         }
     }
@@ -103,13 +109,7 @@ impl Pool {
     pub(crate) fn take(self: &Rc<Self>) -> Option<Lease> {
         let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(self), reused: true };
         if self.protocol.is_http2() {
-            let mut shared = self.shared.borrow_mut();
-            if shared.as_ref().is_some_and(|(sender, _)| sender.is_closed()) {
-                *shared = None;
-            }
-            return shared
-                .as_ref()
-                .map(|(sender, link)| lease(Sender::Many(sender.clone()), Rc::clone(link)));
+            return self.shared.take().map(|(sender, link)| lease(Sender::Many(sender), link));
         }
         let mut idle = self.idle.borrow_mut();
         let mut index = idle.len();
@@ -138,6 +138,7 @@ impl Pool {
 
     /// Closes connections that were unused for `idle` ticks.
     pub(crate) fn expire(&self, tick: u32, idle: u32) {
+        self.shared.expire(tick, idle);
         self.idle
             .borrow_mut()
             .retain(|entry| tick.saturating_sub(entry.since) < idle && !entry.sender.is_closed());
@@ -147,7 +148,7 @@ impl Pool {
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         self.idle.borrow_mut().clear();
-        *self.shared.borrow_mut() = None;
+        self.shared.clear();
     }
 }
 

@@ -42,7 +42,7 @@ use super::{
         recent::Recent,
         seats::Seats,
     },
-    upstream::Resolver,
+    upstream::{Resolver, mirror::Mirrors},
     view::View,
 };
 use crate::{
@@ -101,6 +101,7 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) resolver: Rc<Resolver>,
+    pub(crate) mirrors: Mirrors,
     pub(crate) live: Rc<Live>,
     pub(crate) recent: Recent,
     /// Permission to hold memory.
@@ -226,6 +227,7 @@ impl Worker {
             current: RefCell::new(Rc::new(Current { view: Arc::new(View::empty()), targets: Vec::new() })),
             timers: Timers::new(),
             resolver: Resolver::new(),
+            mirrors: Mirrors::default(),
             live: Rc::default(),
             recent: Recent::default(),
             budget: Purse::new(&shared.budget),
@@ -295,6 +297,7 @@ impl Worker {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.renew());
             let idle = Timers::ticks(limits.upstream_idle);
             self.current().targets.iter().for_each(|target| target.expire(tick, idle));
+            self.mirrors.expire(tick, idle);
         }
     }
 

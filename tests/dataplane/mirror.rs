@@ -1,0 +1,109 @@
+//! Copies of requests for another service.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use gateway_user::{
+    observe::traffic::MirrorTraffic,
+    snapshot::{
+        Visibility,
+        http::{Mirror, Protocol, Service},
+    },
+};
+
+use crate::support::{
+    Fault, Faulty, Reply, TOKEN, Upstream, World, eventually, free_port, name, route, service,
+};
+
+/// A route `/m` to `test` with copies for the service `copy` at `mirror`, which nobody else reaches.
+fn world(main: SocketAddr, mirror: SocketAddr, percent: u8, change: impl FnOnce(&mut Service)) -> World {
+    let mut world = World::new(&[main]);
+    let mut copy = service("copy", &[mirror]);
+    copy.visibility = Visibility::AnyVpc;
+    change(&mut copy);
+    world.next.services.push(Arc::new(copy));
+    let mut route = route("m", "/m", &[("test", 1)]);
+    route.strip_prefix = true;
+    route.mirror = Some(Mirror { service: name("copy"), percent });
+    world.add_route(route);
+    world
+}
+
+fn mirrored(world: &World) -> MirrorTraffic {
+    world.traffic().services.iter().find(|service| service.name == "copy").unwrap().mirror
+}
+
+fn post(world: &World, path: &str, body: &str) -> Reply {
+    let length = body.len();
+    world.plain().call(&format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nContent-Length: {length}\r\n\r\n{body}",
+        world.http
+    ))
+}
+
+#[test]
+fn a_share_of_the_requests_is_copied_and_only_the_original_answered() {
+    let (main, other) = (Upstream::named("main", false), Upstream::named("other", false));
+    for (percent, least, most) in [(0, 0, 0), (30, 30, 90), (100, 200, 200)] {
+        let before = other.requests();
+        let world = world(main.address, other.address, percent, |_| {});
+        for _ in 0..200 {
+            assert_eq!(world.get("/m/who").text(), "main");
+        }
+        let done = |world: &World| mirrored(world).sent as usize == other.requests() - before;
+        eventually("all copies are there", || done(&world) && other.seen.running.load(SeqCst) == 0);
+        let copies = other.requests() - before;
+        assert!((least..=most).contains(&copies), "{copies} of 200 at {percent} %");
+        assert!(other.connections() < 200, "connections are used again");
+        assert_eq!(world.get("/api/predict/copy/who").status, 404, "it is not to be had otherwise");
+    }
+}
+
+#[test]
+fn a_body_is_copied_whole_or_not_at_all() {
+    let (main, other) = (Upstream::named("main", false), Upstream::named("other", false));
+    for protocol in [Protocol::Http, Protocol::Http2] {
+        let grpc = Upstream::grpc();
+        let mirror = if protocol == Protocol::Http { &other } else { &grpc };
+        let world = world(main.address, mirror.address, 100, |copy| copy.protocol = protocol);
+        assert_eq!(post(&world, "/m/echo", &"x".repeat(60_000)).body.len(), 60_000);
+        eventually("the copy is there", || mirror.seen.bytes.load(SeqCst) == 60_000);
+        assert_eq!(post(&world, "/m/echo", &"x".repeat(70_000)).body.len(), 70_000);
+        eventually("too large", || mirrored(&world).dropped == 1);
+        // A chunked body has no length to be judged by; what passes is.
+        let mut client = world.plain();
+        client.send(format!(
+            "POST /m/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
+            world.http
+        ));
+        assert_eq!(client.reply(false).text(), "hello");
+        eventually("and its copy", || mirror.seen.bytes.load(SeqCst) == 60_005);
+        assert_eq!(mirror.requests(), 2);
+    }
+}
+
+#[test]
+fn a_mirror_that_is_dead_or_silent_neither_delays_nor_fails_the_original() {
+    let main = Upstream::named("main", false);
+    let dead: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let silent = Faulty::new(main.address, Fault::StallAfter(0));
+    for mirror in [dead, silent.address] {
+        let world = world(main.address, mirror, 100, |copy| {
+            copy.timeouts.first_byte = Duration::from_millis(500);
+        });
+        let start = Instant::now();
+        for _ in 0..200 {
+            assert_eq!(world.get("/m/who").text(), "main");
+        }
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        eventually("every copy is accounted for", || {
+            let counts = mirrored(&world);
+            counts.sent == 0 && counts.failed + counts.dropped == 200
+        });
+    }
+    assert!(silent.connections() <= 2 * 64, "64 at once in each worker, {}", silent.connections());
+}
