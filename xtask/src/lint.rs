@@ -40,6 +40,7 @@ const CLIPPY: &[(&str, &str)] = &[
     ("gateway-ebpf", ""),
     ("gateway-user", ""),
     ("gateway-tests", "privileged"),
+    ("gateway-fuzz", ""),
     ("xtask", ""),
 ];
 

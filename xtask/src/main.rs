@@ -11,6 +11,7 @@ mod ebpf;
 mod elf;
 mod endure;
 mod fingerprint;
+mod fuzz;
 mod lint;
 mod python;
 mod run;
@@ -48,6 +49,8 @@ enum Command {
     /// What must hold for hours, at its whole size and with its times asserted, on the release build (needs root); a name
     /// picks tests. Nothing else should run meanwhile
     Endure(endure::Arguments),
+    /// Fuzz parsers and protocols, guided by coverage: every target, or one
+    Fuzz(fuzz::Arguments),
     /// Measure against other programs in one run (needs root): filter, flood, survival, proxy, sse
     Bench(bench::Arguments),
     /// Formatting, clippy, the repository's own rules, licences
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::DemoInstance(arguments) => demo::instance(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Endure(arguments) => endure::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy(arguments) => tidy::run(&arguments),

@@ -11,6 +11,8 @@ mod control;
 mod encode;
 pub mod failure;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod memory;
