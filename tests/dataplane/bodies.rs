@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use gateway_user::proxy::Limits;
 
-use crate::support::{Client, TOKEN, Upstream, World, eventually};
+use crate::support::{Client, Fault, Faulty, TOKEN, Upstream, World, eventually};
 
 const LIMIT: usize = 1 << 20;
 
@@ -192,14 +192,30 @@ fn large_answers_pass_whole() {
 }
 
 #[test]
-fn expect_100_is_answered_here() {
+fn a_client_that_waits_for_a_100_has_it_from_the_instance() {
     let upstream = Upstream::new();
     let world = World::new(&[upstream.address]);
     let mut client = world.plain();
-    client.send(head(&world, "/echo", "Content-Length: 4\r\nExpect: 100-continue"));
+    client.send(head(&world, "/hang-up", "Content-Length: 4\r\nExpect: 100-continue"));
     let mut line = [0; 25];
     let count = client.read_some(&mut line).unwrap();
     assert!(line[..count].starts_with(b"HTTP/1.1 100"), "{:?}", String::from_utf8_lossy(&line));
     client.send("body");
     assert_eq!(client.head().map(|reply| reply.status).unwrap(), 200);
+    // One that answers without the body is heard, and the client knows that it need not send it.
+    let mut client = world.plain();
+    client.send(head(&world, "/status/403", "Content-Length: 4\r\nExpect: 100-continue"));
+    assert_eq!(client.head().map(|reply| reply.status).unwrap(), 403);
+}
+
+#[test]
+fn a_client_whose_instance_says_no_100_is_told_to_go_on() {
+    let upstream = Upstream::new();
+    let faulty = Faulty::new(upstream.address, Fault::StallAfter(0));
+    let world = World::new(&[faulty.address]);
+    let mut client = world.plain();
+    client.send(head(&world, "/", "Content-Length: 4\r\nExpect: 100-continue"));
+    let mut line = [0; 25];
+    let count = client.read_some(&mut line).unwrap();
+    assert_eq!(&line[..count], b"HTTP/1.1 100 Continue\r\n\r\n");
 }

@@ -29,7 +29,7 @@ fn instances_take_turns_and_a_dead_one_is_an_error_of_its_own() {
     let call = Call::new();
     let others = [call.desk.within(|| Upstream::local("two")), call.desk.within(|| Upstream::local("three"))];
     let instances = [call.upstream.instance(), others[0].instance(), others[1].instance()].join(",");
-    call.desk.ok(&["service", "update", "echo", "--instance", &instances]);
+    call.desk.ok(&["service", "update", "echo", "--balance", "round_robin", "--instance", &instances]);
     let urls = vec![format!("{HTTP}/api/predict/echo/fixed"); 59];
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     call.echo("/fixed").with(&urls).run().expect(200);

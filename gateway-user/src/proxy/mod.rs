@@ -13,7 +13,9 @@ pub mod failure;
 mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
+mod h1;
 mod http;
+mod io;
 mod listener;
 mod memory;
 mod proxy_protocol;

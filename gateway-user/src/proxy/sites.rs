@@ -236,7 +236,10 @@ mod tests {
     use super::{LocalName, Sites, covers, parent};
     use crate::{
         base::Name,
-        proxy::http::head::{Head, List},
+        proxy::http::{
+            framing::Version,
+            head::{Head, List},
+        },
         snapshot::{
             Endpoint, Exposure, Snapshot, Visibility,
             http::{Backend, Domain, OwnHost, Route},
@@ -296,7 +299,8 @@ mod tests {
         let local = LocalName::new("10.0.0.1".parse().unwrap());
         let found = |host: &str, path: &str| {
             let fields = List(&[]);
-            let head = Head { method: "GET", path, authority: None, http10: false, fields: &fields };
+            let head =
+                Head { method: "GET", path, authority: None, version: Version::Http11, fields: &fields };
             sites.host(host, &local)?.route(&head).map(|entry| entry.route.name.to_string())
         };
         assert_eq!(found("x.w.example", "/a/b/c").as_deref(), Some("exact"));
@@ -342,7 +346,13 @@ mod tests {
             let vhost = sites.host(host, &local).unwrap();
             assert!(!vhost.predict, "{host}");
             for path in ["/", "/api/predict/other/x", "/a/b/c"] {
-                let head = Head { method: "GET", path, authority: None, http10: false, fields: &List(&[]) };
+                let head = Head {
+                    method: "GET",
+                    path,
+                    authority: None,
+                    version: Version::Http11,
+                    fields: &List(&[]),
+                };
                 let entry = vhost.route(&head).unwrap();
                 assert_eq!(entry.route.backends[0].service.as_str(), "s", "{host}{path}");
                 assert!(!entry.route.strip_prefix);
@@ -360,7 +370,7 @@ mod tests {
     }
 
     fn head_of(path: &str) -> Head<'_, List<'static>> {
-        Head { method: "GET", path, authority: None, http10: false, fields: &List(&[]) }
+        Head { method: "GET", path, authority: None, version: Version::Http11, fields: &List(&[]) }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     error, fmt,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use super::{
 use crate::proxy::{
     failure::Failure,
     rate::Floor,
-    upstream::{Lease, mirror::Copy},
+    upstream::{Call, Lease, mirror::Copy},
     worker::{
         record::Record,
         timer::{Deadline, Timers},
@@ -75,10 +75,32 @@ pub(crate) struct Kept {
 pub(crate) struct Upload {
     /// What passed before, of a request that is sent once more.
     again: Option<Box<Kept>>,
-    /// `None`: nothing, or nothing more.
-    body: Option<Incoming>,
+    body: Source,
     /// `None`: nothing to count and nothing to wait for. Boxed, because most requests have no body and all are moved.
     transfer: Option<Box<Transfer>>,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    /// Nothing, or nothing more.
+    Nothing,
+    /// A client that speaks HTTP/2.
+    Frames(Incoming),
+    /// A client that speaks HTTP/1.1; its own task reads, counts and times it.
+    Fed(Feed),
+}
+
+/// A place for one piece of a body, between the task that reads it and hyper's.
+#[derive(Clone, Default)]
+pub(crate) struct Feed(Rc<Fed>);
+
+#[derive(Default)]
+struct Fed {
+    piece: RefCell<Option<Bytes>>,
+    ended: Cell<bool>,
+    /// Who waits for a piece, and who for room.
+    taker: RefCell<Option<Waker>>,
+    giver: RefCell<Option<Waker>>,
 }
 
 struct Transfer {
@@ -146,20 +168,25 @@ impl Progress {
 impl Upload {
     /// A request without a body.
     pub(crate) fn empty(body: Incoming) -> Self {
-        Self { again: None, body: Some(body), transfer: None }
+        Self { again: None, body: Source::Frames(body), transfer: None }
     }
 
     /// No body at all.
     pub(crate) fn none() -> Self {
-        Self { again: None, body: None, transfer: None }
+        Self { again: None, body: Source::Nothing, transfer: None }
+    }
+
+    /// A body that comes piece by piece.
+    pub(crate) fn fed(feed: Feed) -> Self {
+        Self { again: None, body: Source::Fed(feed), transfer: None }
     }
 
     /// A body that passed before, in part at least.
     pub(crate) fn again(progress: &Progress) -> Self {
         let again = progress.kept.borrow().clone().map(Box::new);
         match progress.rest.take() {
-            Some((body, transfer)) => Self { again, body: Some(body), transfer: Some(transfer) },
-            None => Self { again, body: None, transfer: None },
+            Some((body, transfer)) => Self { again, body: Source::Frames(body), transfer: Some(transfer) },
+            None => Self { again, body: Source::Nothing, transfer: None },
         }
     }
 
@@ -170,7 +197,52 @@ impl Upload {
         deadline.disarm();
         let transfer =
             Transfer { meter, decompression, progress, floor, idle, timers, deadline, idling: false };
-        Self { again: None, body: Some(body), transfer: Some(Box::new(transfer)) }
+        Self { again: None, body: Source::Frames(body), transfer: Some(Box::new(transfer)) }
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// Ready when there is room for a piece.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        if self.0.piece.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        *self.0.giver.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Gives the next piece; there must be room.
+    pub(crate) fn put(&self, piece: Bytes) {
+        *self.0.piece.borrow_mut() = Some(piece);
+        self.wake();
+    }
+
+    /// No piece follows.
+    pub(crate) fn end(&self) {
+        self.0.ended.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.0.taker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_piece(&self, context: &Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(piece) = self.0.piece.borrow_mut().take() {
+            if let Some(waker) = self.0.giver.borrow_mut().take() {
+                waker.wake();
+            }
+            return Poll::Ready(Some(piece));
+        }
+        if self.0.ended.get() {
+            return Poll::Ready(None);
+        }
+        *self.0.taker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -192,13 +264,19 @@ impl Body for Upload {
         if let Some(block) = this.again.as_mut().and_then(|kept| kept.blocks.pop_front()) {
             return Poll::Ready(Some(Ok(Frame::data(block))));
         }
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
         // What came before stands for more than was handed out.
         if let Some(transfer) = &mut this.transfer
             && let Some(next) = transfer.decompressed().transpose()
         {
             return Poll::Ready(Some(next));
         }
+        let body = match &mut this.body {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Fed(feed) => {
+                return feed.poll_piece(context).map(|piece| piece.map(|data| Ok(Frame::data(data))));
+            }
+            Source::Frames(body) => body,
+        };
         let polled = Pin::new(&mut *body).poll_frame(context);
         let Some(transfer) = &mut this.transfer else {
             return polled.map(|frame| frame.map(|frame| frame.map_err(|_| BodyError(Failure::ClientGone))));
@@ -243,7 +321,11 @@ impl Body for Upload {
 
     fn is_end_stream(&self) -> bool {
         self.again.as_ref().is_none_or(|kept| kept.blocks.is_empty())
-            && self.body.as_ref().is_none_or(Body::is_end_stream)
+            && match &self.body {
+                Source::Nothing => true,
+                Source::Frames(body) => body.is_end_stream(),
+                Source::Fed(_) => false,
+            }
             && !self.is_decompressed()
     }
 
@@ -251,7 +333,11 @@ impl Body for Upload {
         if self.is_decompressed() {
             return SizeHint::default();
         }
-        let mut hint = self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = match &self.body {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Frames(body) => body.size_hint(),
+            Source::Fed(_) => SizeHint::default(),
+        };
         if let (Some(exact), Some(kept)) = (hint.exact(), &self.again) {
             hint.set_exact(exact + kept.blocks.iter().map(|block| block.len() as u64).sum::<u64>());
         }
@@ -262,7 +348,8 @@ impl Body for Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // An attempt that broke off may be followed by another, which needs the rest.
-        if let (Some(body), Some(transfer)) = (self.body.take(), self.transfer.take()) {
+        let body = std::mem::replace(&mut self.body, Source::Nothing);
+        if let (Source::Frames(body), Some(transfer)) = (body, self.transfer.take()) {
             let progress = Rc::clone(&transfer.progress);
             let wanted = progress.kept.borrow().is_some() && progress.fault.get().is_none();
             if wanted && !progress.sent.get() {
@@ -346,36 +433,74 @@ struct StreamOutflow {
 
 /// A response body on its way to the client.
 pub(crate) struct Relay {
-    body: Incoming,
+    /// `None`: it broke off, or is through.
+    body: Option<Passage>,
     compression: Option<Box<Compression>>,
     record: Record,
-    lease: Option<Lease>,
-    /// On an HTTP/2 connection: how the client takes the stream.
-    outflow: Option<StreamOutflow>,
+    /// How the client takes the stream.
+    outflow: StreamOutflow,
     deadline: Deadline,
     idle: Duration,
     waiting: bool,
 }
 
+/// Where an answer's body comes from; dropped before its end, the instance learns at once that nobody waits any more.
+pub(crate) enum Passage {
+    /// An instance that speaks HTTP/1.1. Boxed, because the other is small.
+    Call(Box<Call>),
+    Stream {
+        body: Incoming,
+        /// Held while the answer is on its way.
+        _lease: Lease,
+    },
+}
+
+// === impl Passage ===
+
+impl Passage {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self {
+            Self::Call(call) => call.poll_frame(context),
+            Self::Stream { body, .. } => Pin::new(body).poll_frame(context).map(|frame| {
+                frame.map(|frame| {
+                    frame.map_err(|error| {
+                        tracing::debug!(%error, "an instance's answer broke off");
+                        Failure::Broken
+                    })
+                })
+            }),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Call(call) => call.is_over(),
+            Self::Stream { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Call(call) if call.is_over() => SizeHint::with_exact(0),
+            Self::Call(call) => call.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Stream { body, .. } => body.size_hint(),
+        }
+    }
+}
+
 // === impl Relay ===
 
 impl Relay {
-    pub(crate) fn new(
-        body: Incoming,
-        record: Record,
-        lease: Lease,
-        deadline: Deadline,
-        idle: Duration,
-    ) -> Self {
+    pub(crate) fn new(body: Passage, record: Record, deadline: Deadline, idle: Duration) -> Self {
         deadline.disarm();
-        let outflow = record.conn().http2.get().then(|| {
+        let outflow = {
             let limits = &record.worker().shared.config.limits;
             let floor = Floor::new(limits.answer_rate, Timers::ticks(limits.write_stall));
             let due = Rc::new(Cell::new(0));
             record.conn().streams.borrow_mut().push(Rc::clone(&due));
             StreamOutflow { floor, handed: 0, due }
-        });
-        Self { body, compression: None, record, lease: Some(lease), outflow, deadline, idle, waiting: false }
+        };
+        Self { body: Some(body), compression: None, record, outflow, deadline, idle, waiting: false }
     }
 
     /// The client gets the body compressed.
@@ -385,18 +510,17 @@ impl Relay {
 
     /// The last byte is through: the connection is free for another request.
     fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(body) = self.body.take() {
             let worker = self.record.worker();
-            lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
-            self.record.completed();
-            if !self.record.body_sent() {
-                self.record.left_unread();
+            if let Passage::Call(call) = body {
+                call.finish(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
             }
+            self.record.completed();
         }
     }
 
     fn fail(&mut self, failure: Failure) -> BodyError {
-        self.lease = None;
+        self.body = None;
         // The instance's side broke because ours did: the cause is what is noted.
         match self.record.body_fault() {
             Some(Failure::ClientGone) => {}
@@ -445,7 +569,8 @@ impl Relay {
 
     /// The next frame of the instance's.
     fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match body.poll_frame(context) {
             Poll::Pending => {
                 // Armed only while the instance is waited for: a slow client is not its fault.
                 if !self.waiting {
@@ -462,21 +587,18 @@ impl Relay {
                 self.waiting = false;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "an instance's answer broke off");
-                Poll::Ready(Some(Err(self.fail(Failure::Broken))))
-            }
+            Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(Err(self.fail(failure)))),
         }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(outflow) = &self.outflow {
-            self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, &outflow.due));
-        }
+        self.record.conn().streams.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.outflow.due));
         // With a declared length the server does not ask for the end: it knows.
-        if self.body.is_end_stream() && self.compression.as_ref().is_none_or(|coding| coding.is_over()) {
+        if self.body.as_ref().is_some_and(Passage::is_end_stream)
+            && self.compression.as_ref().is_none_or(|coding| coding.is_over())
+        {
             self.end();
         }
     }
@@ -499,16 +621,14 @@ impl Body for Answer {
             return Poll::Ready(Some(Err(relay.fail(Failure::NoRoute))));
         }
         let polled = relay.poll_coded(context);
-        if let Some(outflow) = &mut relay.outflow {
-            let tick = relay.record.worker().timers.tick();
-            // What was handed out is the client's to take until the next is asked for.
-            outflow.floor.note(std::mem::take(&mut outflow.handed), tick);
-            if let Poll::Ready(Some(Ok(frame))) = &polled {
-                outflow.handed = frame.data_ref().map_or(0, |data| data.len() as u64);
-                outflow.floor.wait(tick);
-            }
-            outflow.due.set(outflow.floor.due().unwrap_or_default());
+        let (outflow, tick) = (&mut relay.outflow, relay.record.worker().timers.tick());
+        // What was handed out is the client's to take until the next is asked for.
+        outflow.floor.note(std::mem::take(&mut outflow.handed), tick);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            outflow.handed = frame.data_ref().map_or(0, |data| data.len() as u64);
+            outflow.floor.wait(tick);
         }
+        outflow.due.set(outflow.floor.due().unwrap_or_default());
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             relay.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
@@ -519,7 +639,7 @@ impl Body for Answer {
         match self {
             Self::Own(text) => text.is_none(),
             Self::Relay(relay) => match &relay.compression {
-                None => relay.body.is_end_stream(),
+                None => relay.body.as_ref().is_none_or(Passage::is_end_stream),
                 Some(coding) => coding.is_over(),
             },
         }
@@ -529,7 +649,7 @@ impl Body for Answer {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Relay(relay) if relay.compression.is_some() => SizeHint::default(),
-            Self::Relay(relay) => relay.body.size_hint(),
+            Self::Relay(relay) => relay.body.as_ref().map_or(SizeHint::with_exact(0), Passage::size_hint),
         }
     }
 }

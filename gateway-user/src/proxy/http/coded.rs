@@ -4,10 +4,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::Frame;
 
-use crate::proxy::{
-    budget::Grant,
-    encode::{Decoder, Encoder, Flush},
-    failure::Failure,
+use super::head::Fields;
+use crate::{
+    proxy::{
+        budget::Grant,
+        encode::{self, Choice, Decoder, Encoder, Flush},
+        failure::Failure,
+        worker::Worker,
+    },
+    snapshot::http::{Protocol, Service},
 };
 
 /// Bytes that are handed out at once.
@@ -36,22 +41,34 @@ pub(crate) struct Decompression {
 // === impl Compression ===
 
 impl Compression {
-    pub(crate) fn new(encoder: Encoder, grant: Grant) -> Self {
+    fn new(encoder: Encoder, grant: Grant) -> Self {
         Self { encoder, out: Vec::new(), held: false, over: false, trailers: None, _grant: grant }
+    }
+
+    /// The transformer of an answer. Where there is no memory for one, the answer passes as it is.
+    pub(crate) fn of_answer(worker: &Worker, choice: Choice) -> (Choice, Option<Self>) {
+        let Choice::Encode { encoding, events } = choice else { return (choice, None) };
+        let grant = worker.budget.grant(encode::cost(encoding));
+        let made = grant.and_then(|grant| Some(Self::new(Encoder::new(encoding, events).ok()?, grant)));
+        if made.is_some() { (choice, made) } else { (Choice::Vary, None) }
     }
 
     /// Takes a frame in. True: there is enough, or something urgent, to be handed out.
     pub(crate) fn feed(&mut self, frame: Frame<Bytes>) -> Result<bool, Failure> {
-        let data = match frame.into_data() {
-            Ok(data) => data,
+        match frame.into_data() {
+            Ok(data) => self.feed_data(&data),
             Err(trailers) => {
                 self.trailers = trailers.into_trailers().ok();
-                return self.finish().map(|()| true);
+                self.finish().map(|()| true)
             }
-        };
+        }
+    }
+
+    /// The same for a piece of the body.
+    pub(crate) fn feed_data(&mut self, data: &[u8]) -> Result<bool, Failure> {
         // Whether more is at hand is seen by asking for it.
-        let flush = self.encoder.flush(&data, true);
-        self.write(&data, flush)?;
+        let flush = self.encoder.flush(data, true);
+        self.write(data, flush)?;
         self.held = flush == Flush::Hold;
         Ok(flush == Flush::Now || self.out.len() >= BLOCK)
     }
@@ -79,6 +96,11 @@ impl Compression {
         self.over && self.out.is_empty() && self.trailers.is_none()
     }
 
+    /// Compressed bytes that are ready, for a writer of bytes; empty: none.
+    pub(crate) fn ready(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
     fn write(&mut self, data: &[u8], flush: Flush) -> Result<(), Failure> {
         self.encoder.write(data, &mut self.out, flush).map_err(|_| Failure::Overloaded)
     }
@@ -87,8 +109,25 @@ impl Compression {
 // === impl Decompression ===
 
 impl Decompression {
-    pub(crate) fn new(decoder: Decoder, grant: Grant) -> Self {
+    fn new(decoder: Decoder, grant: Grant) -> Self {
         Self { decoder, input: Bytes::new(), done: true, _grant: grant }
+    }
+
+    /// The transformer of a request body that the instance shall get decompressed.
+    pub(crate) fn of_request(
+        worker: &Worker,
+        service: &Service,
+        fields: &impl Fields,
+        empty: bool,
+    ) -> Result<Option<Self>, Failure> {
+        // gRPC compresses its messages itself, and the limit is theirs.
+        if empty || !service.decompress || service.protocol == Protocol::Grpc {
+            return Ok(None);
+        }
+        let Some(encoding) = encode::requested(fields)? else { return Ok(None) };
+        let cost = Decoder::cost(encoding, service.body_limit);
+        let grant = worker.budget.grant(cost).ok_or(Failure::Overloaded)?;
+        Ok(Some(Self::new(Decoder::new(encoding, service.body_limit)?, grant)))
     }
 
     pub(crate) fn feed(&mut self, data: Bytes) {

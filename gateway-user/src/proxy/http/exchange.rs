@@ -1,74 +1,58 @@
-//! One request: judged, sent to an instance, answered. hyper's types end here; the stages know the head view only.
+//! One request over HTTP/2: judged, sent to an instance, answered. hyper's types end here; the stages know the head
+//! view only.
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
 use hyper::body::{Body, Incoming};
-use ipnet::IpNet;
 
 use super::{
-    body::{Answer, Bounds, Kept, Progress, Relay, Upload},
+    body::{Answer, Bounds, Kept, Passage, Progress, Relay, Upload},
     coded::{Compression, Decompression},
     fields::{self, Forwarding},
-    head::{Head, Host},
+    framing,
+    head::Head,
+    hop::Connection,
+    judge::{Forward, Moment, judge, refuse},
+    lease,
     meter::Meter,
-    pipeline::{self, Arrival, Decision},
     replay::Replay,
-    respond::{self, Details},
-    tunnel::Pending,
 };
 use crate::{
     base::clock,
     proxy::{
         budget::cost,
-        encode::{self, Accepted, Choice, Decoder, Encoder},
+        encode::{self, Accepted},
         failure::Failure,
         forwarded::{self, Told},
+        h1,
         listener::live::Conn,
         rate::Floor,
-        stage::Outcome,
         upstream::{
-            self, Lease, Missed, Pick, Sender, Tried,
+            self, Call, Lease, Sender, Tried,
             again::{Again, Attempt},
-            balance,
-            mirror::{self, Copy},
+            mirror::Copy,
         },
         worker::{
             Worker,
-            record::{Asked, Record},
+            record::Record,
             target::Target,
             timer::{Deadline, Late, Timers},
         },
     },
-    snapshot::http::{Protocol, Service},
+    snapshot::http::Protocol,
 };
-
-/// Where a judged request goes.
-struct Forward {
-    target: Rc<Target>,
-    strip: usize,
-    grpc: bool,
-    declared: Option<u64>,
-    /// The listener's, if one of them made the request.
-    forwarders: Option<Arc<[IpNet]>>,
-    /// What a consistent hash keeps the request with.
-    key: u64,
-    /// The route lets every method be sent again.
-    retry_unsafe: bool,
-    /// Who gets a copy.
-    mirror: Option<Rc<Target>>,
-}
 
 /// Answers one request.
 ///
@@ -85,65 +69,48 @@ pub(crate) async fn run(
     let now =
         u64::try_from(start.saturating_duration_since(worker.shared.base).as_nanos()).unwrap_or(u64::MAX);
     let (mut parts, body) = request.into_parts();
-    let forward = match judge(&worker, &conn, &parts, now, turn, &mut record) {
+    let head = Head {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        authority: parts.uri.authority().map(Authority::as_str),
+        version: framing::Version::Http2,
+        fields: &parts.headers,
+    };
+    let asked = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let crowded = is_crowded(&parts.headers, worker.shared.config.limits.head_fields);
+    let moment = Moment { now, turn, crowded };
+    let mut forward = match judge(&worker, &conn, &head, asked, moment, &mut record) {
         Ok(forward) => forward,
-        Err(response) => {
-            conn.unread.set(conn.unread.get() || !body.is_end_stream());
-            return Ok(response);
-        }
+        Err(answer) => return Ok(*answer),
     };
     let target = Rc::clone(&forward.target);
     let service = &target.view.service;
     let empty = body.is_end_stream();
-    let upgrade = parts.version == Version::HTTP_11
-        && service.protocol == Protocol::Http
-        && empty
-        && fields::wants_upgrade(&parts.headers);
-
-    let bytes = if conn.http2.get() { cost::stream(!empty, forward.declared) } else { cost::REQUEST };
+    let bytes = cost::stream(!empty, forward.body.declared());
     if let Err(failure) = record.afford(bytes) {
-        conn.unread.set(conn.unread.get() || !empty);
-        return Ok(refuse(record, &forward, failure));
+        return Ok(refuse(&mut record, &forward, failure));
     }
-    let mut tried = Tried::default();
-    let picked = match target.pick(&worker, forward.key, &tried) {
-        Ok(pick) => Ok(pick),
-        Err(Missed::Nobody) => Err(Failure::NoInstance),
-        // Boxed, as is a connect: both are rare, and their state is larger than all the rest.
-        Err(Missed::Full) => Box::pin(target.wait(&worker, forward.key)).await,
-    };
-    let taken = match picked {
-        Err(failure) => Err(failure),
-        Ok(pick) => match pick.pool().take() {
-            Some(lease) => {
-                record.instance(pick);
-                Ok(lease)
-            }
-            None => Box::pin(connect(&worker, &forward, &mut record, pick, &mut tried)).await,
-        },
-    };
     // What the answer is judged by, while the head is there.
     let accepted = (!service.compression.is_empty()).then(|| Accepted::read(&parts.headers));
     let asked_head = parts.method == Method::HEAD;
-    let decompression = match decompression(&worker, service, &parts, empty) {
+    let decompression = match Decompression::of_request(&worker, service, &parts.headers, empty) {
         Ok(decompression) => decompression,
-        Err(failure) => {
-            conn.unread.set(true);
-            return Ok(refuse(record, &forward, failure));
-        }
+        Err(failure) => return Ok(refuse(&mut record, &forward, failure)),
     };
-    let prepared =
-        taken.and_then(|lease| prepare(&mut parts, &conn, &record, &forward, upgrade).map(|()| lease));
     if decompression.is_some() {
         parts.headers.remove(header::CONTENT_ENCODING);
         parts.headers.remove(header::CONTENT_LENGTH);
+        forward.body = framing::Body::Chunked;
     }
-    let mut lease = match prepared {
+    let mut tried = Tried::default();
+    let taken = match lease::ready(&worker, &forward, &mut record, &tried) {
+        Ok(Ok(lease)) => Ok(lease),
+        Ok(Err(awaited)) => Box::pin(lease::wait(&worker, &forward, &mut record, awaited, &mut tried)).await,
+        Err(failure) => Err(failure),
+    };
+    let lease = match taken {
         Ok(lease) => lease,
-        Err(failure) => {
-            conn.unread.set(conn.unread.get() || !empty);
-            return Ok(refuse(record, &forward, failure));
-        }
+        Err(failure) => return Ok(refuse(&mut record, &forward, failure)),
     };
 
     let retry = &service.upstream.retry;
@@ -169,233 +136,230 @@ pub(crate) async fn run(
         let bounds = Bounds { meter, floor, decompression, idle: service.timeouts.idle };
         Upload::new(body, bounds, progress, &worker.timers)
     };
-    let idempotent = parts.method.is_idempotent();
-    let mut replay = keep.then(|| Replay::keep(&parts, worker.buffer()));
-    let mut request = Request::from_parts(parts, upload);
-    let first_byte = service.timeouts.first_byte;
-    let deadline = worker.timers.deadline(first_byte);
-    let mut renewed = false;
-    let (mut head, body) = loop {
-        let result = match lease.sender() {
-            Some(Sender::One(sender)) => {
-                let sending = pin!(sender.try_send_request(request));
-                answer(sending, &deadline, &record, first_byte).await
-            }
-            Some(Sender::Many(sender)) => {
-                let sending = pin!(sender.try_send_request(request));
-                answer(sending, &deadline, &record, first_byte).await
-            }
-            None => Err(Late),
-        };
-        let (failure, unsent) = match result {
-            Ok(Ok(response)) => break response.into_parts(),
-            Err(Late) => (Failure::FirstByte, None),
-            Ok(Err(mut error)) => {
-                (record.body_fault().unwrap_or_else(|| why(&lease, error.error())), error.take_message())
-            }
-        };
-        let again = upstream::again::again(&Attempt {
-            failure,
-            sent: unsent.is_none(),
-            idempotent,
-            retry_unsafe: forward.retry_unsafe,
-            kept: unsent.is_some()
-                || (replay.is_some() && record.progress.as_ref().is_none_or(|progress| progress.is_whole())),
-            reused: lease.reused,
-            renewed,
-            answered: false,
-            made: tried.count() + 1,
-            most: retry.attempts,
-        });
-        match Box::pin(resend(&worker, &forward, &mut record, failure, again, &mut tried)).await {
-            Ok(next) => lease = next,
-            Err(failure) => {
-                conn.unread.set(conn.unread.get() || !record.body_sent());
-                return Ok(refuse(record, &forward, failure));
-            }
-        }
-        renewed |= again == Again::Renewed;
-        let replayed = || {
-            let body = record.progress.as_ref().map_or_else(Upload::none, |body| Upload::again(body));
-            replay.as_ref().map(|replay| replay.request(body))
-        };
-        match unsent.or_else(replayed) {
-            Some(again) => request = again,
-            // Never: what is not kept is not sent again.
-            None => return Ok(refuse(record, &forward, failure)),
-        }
+    let deadline = worker.timers.deadline(service.timeouts.first_byte);
+    let mut sending = Sending {
+        worker: &worker,
+        forward: &forward,
+        conn: &conn,
+        record: &mut record,
+        deadline: &deadline,
+        tried,
+    };
+    // Boxed: each of the two would make the state of every request larger.
+    let result = match service.protocol.is_http2() {
+        true => Box::pin(sending.streamed(parts, upload, lease, keep)).await,
+        false => Box::pin(sending.called(&parts, upload, lease)).await,
+    };
+    let (mut head, body) = match result {
+        Ok(answer) => answer,
+        Err(failure) => return Ok(refuse(&mut record, &forward, failure)),
     };
     if let Some(progress) = &record.progress {
         progress.forget();
-    }
-    if let Some(replay) = replay.take() {
-        worker.recycle(replay.into_buffer());
-    }
-    record.answered(head.status.as_u16());
-    if let Some(progress) = &record.progress {
         progress.dialogue.set(true);
     }
-    head.version = Version::HTTP_11;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(leftover) = lease.leftover().filter(|_| upgrade) else {
-            return Ok(refuse(record, &forward, Failure::BadAnswer));
-        };
-        fields::switching(&mut head.headers);
-        *conn.tunnel.borrow_mut() = Some(Pending { leftover, lease, record, idle: service.timeouts.idle });
-        return Ok(Response::from_parts(head, Answer::Own(None)));
-    }
+    record.answered(head.status.as_u16());
     fields::to_client(&mut head.headers);
     let compression = accepted.and_then(|accepted| {
         let (status, length) = (head.status.as_u16(), body.size_hint().exact());
         let answer = encode::Answer { head: asked_head, status, length, fields: &head.headers };
         let choice = encode::choose(accepted, &answer, &service.compression);
-        let (choice, compression) = compression(&worker, choice);
+        let (choice, compression) = Compression::of_answer(&worker, choice);
         fields::coded(&mut head.headers, choice);
         compression
     });
-    let mut relay = Relay::new(body, record, lease, deadline, service.timeouts.idle);
+    let mut relay = Relay::new(body, record, deadline, service.timeouts.idle);
     if let Some(compression) = compression {
         relay.compress(compression);
     }
     Ok(Response::from_parts(head, Answer::Relay(relay)))
 }
 
-/// The transformer of a request body that the instance shall get decompressed.
-fn decompression(
-    worker: &Rc<Worker>,
-    service: &Service,
-    parts: &Parts,
-    empty: bool,
-) -> Result<Option<Decompression>, Failure> {
-    // gRPC compresses its messages itself, and the limit is theirs.
-    if empty || !service.decompress || service.protocol == Protocol::Grpc {
-        return Ok(None);
-    }
-    let Some(encoding) = encode::requested(&parts.headers)? else { return Ok(None) };
-    let cost = Decoder::cost(encoding, service.body_limit);
-    let grant = worker.budget.grant(cost).ok_or(Failure::Overloaded)?;
-    Ok(Some(Decompression::new(Decoder::new(encoding, service.body_limit)?, grant)))
+/// A request on its way to an instance.
+struct Sending<'s> {
+    worker: &'s Rc<Worker>,
+    forward: &'s Forward,
+    conn: &'s Conn,
+    record: &'s mut Record,
+    deadline: &'s Deadline,
+    tried: Tried,
 }
 
-/// The transformer of an answer. Where there is no memory for one, the answer passes as it is.
-fn compression(worker: &Rc<Worker>, choice: Choice) -> (Choice, Option<Compression>) {
-    let Choice::Encode { encoding, events } = choice else { return (choice, None) };
-    let grant = worker.budget.grant(encode::cost(encoding));
-    let made = grant.and_then(|grant| Some(Compression::new(Encoder::new(encoding, events).ok()?, grant)));
-    if made.is_some() { (choice, made) } else { (Choice::Vary, None) }
+/// What decides whether a request is sent once more, besides the failure.
+#[derive(Clone, Copy)]
+struct State {
+    sent: bool,
+    idempotent: bool,
+    kept: bool,
+    reused: bool,
+    renewed: bool,
+    answered: bool,
 }
 
-/// Ends a request that got past the pipeline.
-fn refuse(mut record: Record, forward: &Forward, failure: Failure) -> Response<Answer> {
-    record.refused(failure);
-    let limit = Some(forward.target.view.service.body_limit).filter(|_| failure == Failure::BodyTooLarge);
-    // Room comes back as soon as others are done.
-    let retry = (failure == Failure::Overloaded).then_some(1);
-    respond::refuse(failure, &Details { id: &record.id, grpc: forward.grpc, retry, limit })
-}
-
-/// Runs the pipeline. The error is the answer to a request that goes no further.
-#[expect(clippy::result_large_err, reason = "a box would be an allocation for each refusal")]
-fn judge(
-    worker: &Rc<Worker>,
-    conn: &Conn,
-    parts: &Parts,
-    now: u64,
-    turn: u64,
-    record: &mut Record,
-) -> Result<Forward, Response<Answer>> {
-    let current = worker.current();
-    let view = &current.view;
-    let head = Head {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        authority: parts.uri.authority().map(Authority::as_str),
-        http10: parts.version == Version::HTTP_10,
-        fields: &parts.headers,
-    };
-    // A new view renumbers listeners; the socket tells which one this connection belongs to.
-    let (seen, mut index) = conn.listener.get();
-    if seen != view.generation.0 {
-        index = view.sockets.get(&conn.socket).map_or(usize::MAX, |(index, _)| *index);
-        conn.listener.set((view.generation.0, index));
-    }
-    let mut decision = Decision::default();
-    let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
-    let mut told = Told::Nothing;
-    let (name, outcome) = match view.listeners.get(index) {
-        Some(listener) if is_crowded(&parts.headers, worker.shared.config.limits.head_fields) => {
-            (listener.listener.name.as_str(), Outcome::Refuse(Failure::HeadTooLarge, None))
-        }
-        Some(listener) => {
-            let speaker = conn.client.borrow().address.ip();
-            told = forwarded::read(head.fields, speaker, &listener.listener.forwarders);
-            let sni = conn.sni.borrow();
-            let certificate = conn.certificate.borrow();
-            let arrival = Arrival {
-                scheme: conn.scheme,
-                local: &conn.local,
-                sni: sni.as_deref(),
-                certificate: &certificate,
-                now,
-                turn,
+impl Sending<'_> {
+    /// Sends the request to an instance that speaks HTTP/1.1 and waits for the head of its answer.
+    async fn called(
+        &mut self,
+        parts: &Parts,
+        upload: Upload,
+        lease: Lease,
+    ) -> Result<(http::response::Parts, Passage), Failure> {
+        // What comes in frames may come without a declared length.
+        let body = match self.forward.body {
+            framing::Body::None if !upload.is_end_stream() => framing::Body::Chunked,
+            body @ (framing::Body::None
+            | framing::Body::Length(_)
+            | framing::Body::Chunked
+            | framing::Body::Close) => body,
+        };
+        let head = self.head(parts, body)?;
+        let mut call = Box::new(Call::new(lease, &self.worker.blocks, head, body, upload));
+        let is_head = parts.method == http::Method::HEAD;
+        let first_byte = self.forward.target.view.service.timeouts.first_byte;
+        let mut renewed = false;
+        loop {
+            let polled = pin!(poll_fn(|context| call.poll_head(context, is_head)));
+            let failure = match answer(polled, self.deadline, self.record, first_byte).await {
+                Ok(Ok(head)) => return Ok((head, Passage::Call(call))),
+                Err(Late) => Failure::FirstByte,
+                Ok(Err(failure)) => self.record.body_fault().unwrap_or(failure),
             };
-            let outcome = pipeline::judge(view, listener, &arrival, &head, &mut decision);
-            (listener.listener.name.as_str(), outcome)
+            let taken = call.has_taken();
+            if taken {
+                call.release();
+            }
+            let progress = self.record.progress.clone();
+            let state = State {
+                sent: call.began(),
+                idempotent: parts.method.is_idempotent(),
+                kept: !taken || progress.as_ref().is_none_or(|progress| progress.is_whole()),
+                reused: call.lease().reused,
+                renewed,
+                answered: call.is_answered(),
+            };
+            let (lease, again) = self.again(failure, state).await?;
+            renewed |= again == Again::Renewed;
+            let upload =
+                taken.then(|| progress.as_ref().map_or_else(Upload::none, |body| Upload::again(body)));
+            call.again(lease, upload);
         }
-        None => ("", Outcome::Refuse(Failure::UnknownHost, None)),
-    };
-    let host = decision.host.as_ref().map_or("", Host::as_str);
-    record.asked(&Asked {
-        client: told.client(),
-        forwarded: told.believed(),
-        generation: view.generation.0,
-        listener: name,
-        method: head.method,
-        host,
-        path: head.path,
-    });
-    let target = decision.service.and_then(|service| current.targets.get(service));
-    if target.is_some() {
-        record.routed(decision.route.map(|route| &*route.name), target);
     }
-    let limit = target.map(|target| target.view.service.body_limit);
-    match (outcome, target) {
-        (Outcome::Continue, Some(target)) => {
-            target.count(worker);
-            let mirror = decision
-                .route
-                .and_then(|route| route.mirror.as_ref())
-                .filter(|mirror| mirror::is_copied(mirror.percent, balance::mix(turn ^ worker.prefix)));
-            let mirror = mirror.and(decision.mirror).and_then(|index| current.targets.get(index));
-            Ok(Forward {
-                mirror: mirror.map(Rc::clone),
-                target: Rc::clone(target),
-                strip: decision.strip,
-                grpc: decision.grpc,
-                declared: decision.declared,
-                key: target.key(&head, told.client().unwrap_or_else(|| conn.client.borrow().address.ip())),
-                forwarders: told.believed().then(|| forwarders.map(Arc::clone)).flatten(),
-                retry_unsafe: decision.route.is_some_and(|route| route.retry_unsafe),
-            })
+
+    /// Sends the request to an instance that speaks HTTP/2 and waits for the head of its answer.
+    async fn streamed(
+        &mut self,
+        mut parts: Parts,
+        upload: Upload,
+        mut lease: Lease,
+        keep: bool,
+    ) -> Result<(http::response::Parts, Passage), Failure> {
+        prepare(&mut parts, self.conn, self.record, self.forward)?;
+        let idempotent = parts.method.is_idempotent();
+        let replay = keep.then(|| Replay::keep(&parts, self.worker.buffer()));
+        let mut request = Request::from_parts(parts, upload);
+        let first_byte = self.forward.target.view.service.timeouts.first_byte;
+        let mut renewed = false;
+        let result = loop {
+            let Some(Sender::Many(sender)) = lease.sender() else { break Err(Failure::Reset) };
+            let sending = pin!(sender.try_send_request(request));
+            let (failure, unsent) = match answer(sending, self.deadline, self.record, first_byte).await {
+                Ok(Ok(response)) => {
+                    let (head, body) = response.into_parts();
+                    break Ok((head, Passage::Stream { body, _lease: lease }));
+                }
+                Err(Late) => (Failure::FirstByte, None),
+                Ok(Err(mut error)) => {
+                    let fault = self.record.body_fault();
+                    (fault.unwrap_or_else(|| why(&lease, error.error())), error.take_message())
+                }
+            };
+            let progress = self.record.progress.clone();
+            let state = State {
+                sent: unsent.is_none(),
+                idempotent,
+                kept: unsent.is_some()
+                    || (replay.is_some() && progress.as_ref().is_none_or(|progress| progress.is_whole())),
+                reused: lease.reused,
+                renewed,
+                answered: false,
+            };
+            let again = match self.again(failure, state).await {
+                Ok((next, again)) => {
+                    lease = next;
+                    again
+                }
+                Err(failure) => break Err(failure),
+            };
+            renewed |= again == Again::Renewed;
+            let replayed = || {
+                let body = progress.as_ref().map_or_else(Upload::none, |body| Upload::again(body));
+                replay.as_ref().map(|replay| replay.request(body))
+            };
+            match unsent.or_else(replayed) {
+                Some(again) => request = again,
+                // Never: what is not kept is not sent again.
+                None => break Err(failure),
+            }
+        };
+        if let Some(replay) = replay {
+            self.worker.recycle(replay.into_buffer());
         }
-        (Outcome::Redirect(place), _) => {
-            let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-            record.answered(StatusCode::PERMANENT_REDIRECT.as_u16());
-            record.completed();
-            Err(respond::redirect(&format!("{place}{target}"), &record.id))
-        }
-        (Outcome::Refuse(failure, retry), _) => {
-            record.refused(failure);
-            let limit = limit.filter(|_| failure == Failure::BodyTooLarge);
-            Err(respond::refuse(failure, &Details { id: &record.id, grpc: decision.grpc, retry, limit }))
-        }
-        (Outcome::Continue, None) => {
-            record.refused(Failure::NoRoute);
-            Err(respond::refuse(
-                Failure::NoRoute,
-                &Details { id: &record.id, grpc: decision.grpc, retry: None, limit: None },
-            ))
-        }
+        result
+    }
+
+    /// A connection on which the request is sent once more, if it may be.
+    async fn again(&mut self, failure: Failure, state: State) -> Result<(Lease, Again), Failure> {
+        let again = upstream::again::again(&Attempt {
+            failure,
+            sent: state.sent,
+            idempotent: state.idempotent,
+            retry_unsafe: self.forward.retry_unsafe,
+            kept: state.kept,
+            reused: state.reused,
+            renewed: state.renewed,
+            answered: state.answered,
+            made: self.tried.count() + 1,
+            most: self.forward.target.view.service.upstream.retry.attempts,
+        });
+        let next =
+            Box::pin(lease::resend(self.worker, self.forward, self.record, failure, again, &mut self.tried));
+        Ok((next.await?, again))
+    }
+
+    /// The head for an instance that speaks HTTP/1.1.
+    fn head(&self, parts: &Parts, body: framing::Body) -> Result<Vec<u8>, Failure> {
+        let (conn, forward) = (self.conn, self.forward);
+        let fields = &parts.headers;
+        let host = match (parts.uri.authority(), fields.get(header::HOST)) {
+            (Some(authority), _) => authority.as_str().as_bytes(),
+            (None, Some(host)) => host.as_bytes(),
+            (None, None) => return Err(Failure::BadHost),
+        };
+        let client = conn.client.borrow();
+        let hop = client.hop(conn.scheme, "2");
+        let told = match &forward.forwarders {
+            Some(forwarders) => forwarded::read(fields, hop.address, forwarders),
+            None => Told::Nothing,
+        };
+        let asked = h1::ForInstance {
+            method: parts.method.as_str(),
+            target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            strip: forward.strip,
+            host,
+            body,
+            upgrade: None,
+            expect: false,
+            id: self.record.id.as_str(),
+            token: forward.target.view.service.forward_token,
+            believed: told.believed(),
+            decoded: false,
+        };
+        let mut out = self.worker.buffer();
+        let each = fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        h1::request(&mut out, &asked, fields, each, Connection::default(), |out| {
+            told.write(&hop, host, out, h1::begin_field, h1::end_field);
+        });
+        Ok(out)
     }
 }
 
@@ -420,81 +384,6 @@ fn copy(worker: &Rc<Worker>, mirror: &Rc<Target>, parts: &Parts) -> Option<Box<C
 fn why(lease: &Lease, error: &hyper::Error) -> Failure {
     tracing::debug!(instance = lease.pool().place.name, %error, "no answer");
     if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
-}
-
-/// A new connection for `pick`; while nothing is sent, other instances are tried.
-async fn connect(
-    worker: &Rc<Worker>,
-    forward: &Forward,
-    record: &mut Record,
-    mut pick: Pick,
-    tried: &mut Tried,
-) -> Result<Lease, Failure> {
-    let target = &forward.target;
-    let service = &target.view.service;
-    loop {
-        target.view.counters.worker(worker.id).connects.add(1);
-        let failure = match upstream::connect(worker, pick.pool(), &service.timeouts).await {
-            Ok(lease) => {
-                record.instance(pick);
-                return Ok(lease);
-            }
-            Err(failure) => failure,
-        };
-        record.instance(pick);
-        record.failed(failure);
-        record.note_tried(tried);
-        let again = upstream::again::again(&Attempt {
-            failure,
-            sent: false,
-            idempotent: false,
-            retry_unsafe: forward.retry_unsafe,
-            kept: true,
-            reused: false,
-            renewed: false,
-            answered: false,
-            made: tried.count(),
-            most: service.upstream.retry.attempts,
-        });
-        if again == Again::No {
-            return Err(failure);
-        }
-        pick = target.pick(worker, forward.key, tried).map_err(|_| failure)?;
-        record.retried();
-        if let Some(lease) = pick.pool().take() {
-            record.instance(pick);
-            return Ok(lease);
-        }
-    }
-}
-
-/// A connection for a request that is sent once more; `failure` is what it is answered with otherwise.
-async fn resend(
-    worker: &Rc<Worker>,
-    forward: &Forward,
-    record: &mut Record,
-    failure: Failure,
-    again: Again,
-    tried: &mut Tried,
-) -> Result<Lease, Failure> {
-    record.failed(failure);
-    let target = &forward.target;
-    let pick = match again {
-        Again::Renewed => record.take_pick().ok_or(failure)?,
-        Again::Another { paid } if !paid || target.may_retry(worker) => {
-            record.note_tried(tried);
-            let next = target.pick(worker, forward.key, tried).map_err(|_| failure)?;
-            if let Some(lease) = next.pool().take() {
-                record.retried();
-                record.instance(next);
-                return Ok(lease);
-            }
-            next
-        }
-        Again::Another { .. } | Again::No => return Err(failure),
-    };
-    record.retried();
-    connect(worker, forward, record, pick, tried).await
 }
 
 /// Waits for the head of the answer. The first-byte deadline counts from the end of the request body, whose own
@@ -529,61 +418,32 @@ async fn answer<F: Future>(
     .await
 }
 
-/// Turns the client's head into the one for the instance.
-fn prepare(
-    parts: &mut Parts,
-    conn: &Conn,
-    record: &Record,
-    forward: &Forward,
-    upgrade: bool,
-) -> Result<(), Failure> {
+/// Turns the client's head into the one for an instance that speaks HTTP/2.
+fn prepare(parts: &mut Parts, conn: &Conn, record: &Record, forward: &Forward) -> Result<(), Failure> {
     let service = &forward.target.view.service;
-    let http2 = service.protocol.is_http2();
     let host = match (parts.uri.authority(), parts.headers.get(header::HOST)) {
         (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::BadHost)?,
         (None, Some(host)) => host.clone(),
-        (None, None) => HeaderValue::from_str(conn.local.text()).map_err(|_| Failure::BadHost)?,
+        (None, None) => return Err(Failure::BadHost),
     };
-    let path = target(&parts.uri, forward.strip)?;
-    parts.uri = if http2 {
-        let authority = Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadHost)?;
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(if service.upstream.tls.is_some() { UriScheme::HTTPS } else { UriScheme::HTTP });
-        uri.authority = Some(authority);
-        uri.path_and_query = Some(path);
-        Uri::from_parts(uri).map_err(|_| Failure::BadPath)?
-    } else {
-        Uri::from(path)
-    };
-    let version = via(parts.version);
-    parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if service.upstream.tls.is_some() { UriScheme::HTTPS } else { UriScheme::HTTP });
+    uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadHost)?);
+    uri.path_and_query = Some(target(&parts.uri, forward.strip)?);
+    parts.uri = Uri::from_parts(uri).map_err(|_| Failure::BadPath)?;
     fields::to_instance(
         &mut parts.headers,
         Forwarding {
-            hop: conn.client.borrow().hop(conn.scheme, version),
+            hop: conn.client.borrow().hop(conn.scheme, "2"),
             forwarders: forward.forwarders.as_deref().unwrap_or_default(),
             host,
             id: record.id.header(),
             token: service.forward_token,
-            upgrade,
-            http2,
         },
     );
     // Extensions carry hyper's own state of the client's connection.
     parts.extensions = http::Extensions::new();
-    if let (Some(length), false) = (forward.declared, parts.headers.contains_key(header::CONTENT_LENGTH)) {
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
     Ok(())
-}
-
-/// A version as `Via` names it.
-fn via(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
-    }
 }
 
 /// Path and query for the instance, without the first `strip` bytes of the path.

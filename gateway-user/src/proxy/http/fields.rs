@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        ACCEPT_RANGES, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        ETAG, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VARY,
+        ACCEPT_RANGES, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+        EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VARY,
     },
 };
 
@@ -51,17 +51,12 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) id: HeaderValue,
     /// Pass the client's token on.
     pub(crate) token: bool,
-    /// The request asks for another protocol, which the instance may grant with a 101.
-    pub(crate) upgrade: bool,
-    /// The instance speaks HTTP/2.
-    pub(crate) http2: bool,
 }
 
-/// Turns a client's fields into those for an instance.
+/// Turns a client's fields into those for an instance that speaks HTTP/2.
 pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
-    let Forwarding { hop, forwarders, host, id, token, upgrade, http2 } = forwarding;
+    let Forwarding { hop, forwarders, host, id, token } = forwarding;
     let (way, believed) = Way::of(headers, &hop, forwarders, host.as_bytes());
-    let upgrade = headers.get(UPGRADE).filter(|_| upgrade).cloned();
     // gRPC servers look for it; no other value of TE means anything to us.
     let trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
@@ -71,21 +66,12 @@ pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
             || *name == HTTP2_SETTINGS
             || (*name == AUTHORIZATION && !token)
     });
-    if trailers && http2 {
+    if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(protocol) = upgrade {
-        headers.insert(UPGRADE, protocol);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    join_cookies(headers);
     way.append(headers);
     headers.insert(X_REQUEST_ID, id);
-    if http2 {
-        headers.remove(HOST);
-    } else {
-        headers.insert(HOST, host);
-    }
+    headers.remove(HOST);
 }
 
 /// Fields about the request's way, put together before those that they replace are gone. One buffer holds all values.
@@ -147,16 +133,6 @@ pub(crate) fn coded(headers: &mut HeaderMap, choice: Choice) {
     }
 }
 
-/// The fields of a 101: the switch itself is hop by hop, and passes.
-pub(crate) fn switching(headers: &mut HeaderMap) {
-    let upgrade = headers.get(UPGRADE).cloned();
-    strip_hop_by_hop(headers);
-    if let Some(protocol) = upgrade {
-        headers.insert(UPGRADE, protocol);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-}
-
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -189,33 +165,11 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// HTTP/2 clients may split Cookie; HTTP/1.1 wants one field (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(COOKIE).iter();
-    if cookies.next().is_some() && cookies.next().is_some() {
-        let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-        if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
-            headers.insert(COOKIE, joined);
-        }
-    }
-}
-
-/// Whether an HTTP/1.1 request asks for another protocol.
-pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        && headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Forwarding, Hop, to_client, to_instance, wants_upgrade};
+    use super::{Forwarding, Hop, to_client, to_instance};
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -238,8 +192,6 @@ mod tests {
             host: HeaderValue::from_static("a.example"),
             id: HeaderValue::from_static("1"),
             token: false,
-            upgrade: false,
-            http2: false,
         }
     }
 
@@ -260,7 +212,6 @@ mod tests {
         ]);
         to_instance(&mut headers, forwarding());
         let expected = map(&[
-            ("host", "a.example"),
             ("x-own", "stays"),
             ("forwarded", "for=192.0.2.1;host=a.example;proto=https"),
             ("x-forwarded-for", "192.0.2.1"),
@@ -291,23 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_passes_only_when_it_is_one() {
-        let fields = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("host", "a.example")];
-        assert!(wants_upgrade(&map(&fields)));
-        assert!(!wants_upgrade(&map(&[("upgrade", "websocket")])));
-        let mut headers = map(&fields);
-        to_instance(&mut headers, Forwarding { upgrade: true, ..forwarding() });
-        assert_eq!(
-            (&headers["connection"], &headers["upgrade"]),
-            (&"upgrade".parse().unwrap(), &"websocket".parse().unwrap())
-        );
-    }
-
-    #[test]
-    fn split_cookies_are_joined_and_forwarded_tokens_stay() {
-        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("authorization", "t")]);
+    fn tokens_stay_where_the_service_wants_them() {
+        let mut headers = map(&[("te", "trailers"), ("authorization", "t")]);
         to_instance(&mut headers, Forwarding { token: true, ..forwarding() });
-        assert_eq!(headers["cookie"], "a=1; b=2");
-        assert_eq!(headers["authorization"], "t");
+        assert_eq!(
+            (&headers["authorization"], &headers["te"]),
+            (&"t".parse().unwrap(), &"trailers".parse().unwrap())
+        );
     }
 }

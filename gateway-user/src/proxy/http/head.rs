@@ -1,8 +1,9 @@
 //! Pure: the borrowed view of a request head on which every pipeline stage works.
 //!
-//! The view is the same whatever parsed the head: hyper today, an HTTP/1.1 path of our own later. No stage may see the
+//! The view is the same whatever parsed the head: hyper for HTTP/2, our own parser for HTTP/1.1. No stage may see the
 //! parser's own types.
 
+use super::framing::Version;
 use crate::proxy::failure::Failure;
 
 /// Longest host that is looked at: a DNS name (RFC 1035 §2.3.4) with brackets, a trailing dot and a port.
@@ -25,7 +26,7 @@ pub(crate) struct Head<'a, F> {
     /// From the request target (absolute form, `:authority`), if it names one.
     pub(crate) authority: Option<&'a str>,
     /// HTTP/1.0 needs no Host.
-    pub(crate) http10: bool,
+    pub(crate) version: Version,
     pub(crate) fields: &'a F,
 }
 
@@ -51,25 +52,9 @@ impl<F: Fields> Head<'_, F> {
             // RFC 9112 §3.2.2 lets the target win over Host; a client that means two different things is refused.
             (Some(authority), Some(field)) if authority.as_str() != field.as_str() => Err(Failure::BadHost),
             (Some(host), _) | (None, Some(host)) => Ok(Some(host)),
-            (None, None) if self.http10 => Ok(None),
+            (None, None) if self.version == Version::Http10 => Ok(None),
             (None, None) => Err(Failure::BadHost),
         }
-    }
-
-    /// The declared body length.
-    pub(crate) fn length(&self) -> Result<Option<u64>, Failure> {
-        let mut declared = None;
-        for value in self.fields.all("content-length") {
-            let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-            let length =
-                std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-            match (length, declared) {
-                (None, _) => return Err(Failure::BadLength),
-                (Some(length), Some(other)) if length != other => return Err(Failure::BadLength),
-                (length, _) => declared = length,
-            }
-        }
-        Ok(declared)
     }
 
     /// A gRPC call: errors are trailers-only then.
@@ -173,7 +158,7 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// Fields as a plain list, for tests and for a parser of our own.
+/// Fields as a plain list, for tests.
 #[cfg(test)]
 pub(crate) struct List<'a>(pub(crate) &'a [(&'a str, &'a str)]);
 
@@ -191,11 +176,11 @@ impl Fields for List<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, Host, List};
+    use super::{Head, Host, List, Version};
     use crate::proxy::failure::Failure;
 
     fn head<'a>(fields: &'a List<'a>, path: &'a str) -> Head<'a, List<'a>> {
-        Head { method: "GET", path, authority: None, http10: false, fields }
+        Head { method: "GET", path, authority: None, version: Version::Http11, fields }
     }
 
     #[test]
@@ -225,19 +210,7 @@ mod tests {
         let fields = List(&[("host", "a")]);
         assert_eq!(Head { authority: Some("b"), ..head(&fields, "/") }.host().err(), Some(Failure::BadHost));
         assert!(Head { authority: Some("A:443"), ..head(&fields, "/") }.host().is_ok());
-        assert!(Head { http10: true, ..head(&List(&[]), "/") }.host().unwrap().is_none());
-    }
-
-    #[test]
-    fn lengths_are_digits_and_agree() {
-        let length = |values: &[(&str, &str)]| head(&List(values), "/").length();
-        assert_eq!(length(&[]), Ok(None));
-        assert_eq!(length(&[("content-length", "0")]), Ok(Some(0)));
-        assert_eq!(length(&[("content-length", "7"), ("content-length", "7")]), Ok(Some(7)));
-        for bad in ["", "+1", "-1", "1 ", "0x1", "1,2", "99999999999999999999"] {
-            assert_eq!(length(&[("content-length", bad)]), Err(Failure::BadLength), "{bad}");
-        }
-        assert_eq!(length(&[("content-length", "1"), ("content-length", "2")]), Err(Failure::BadLength));
+        assert!(Head { version: Version::Http10, ..head(&List(&[]), "/") }.host().unwrap().is_none());
     }
 
     #[test]

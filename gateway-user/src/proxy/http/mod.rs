@@ -1,16 +1,19 @@
 //! HTTP: serving connections, the request pipeline, the exchange with an instance.
 
 pub(crate) mod body;
-mod coded;
-mod exchange;
+pub(crate) mod coded;
+pub(crate) mod exchange;
 mod fields;
 mod frames;
+pub(crate) mod framing;
 mod guard;
 mod h2;
 pub(crate) mod head;
-mod meter;
+pub(crate) mod hop;
+pub(crate) mod judge;
+pub(crate) mod lease;
+pub(crate) mod meter;
 mod pipeline;
 mod replay;
-mod respond;
+pub(crate) mod respond;
 pub(crate) mod serve;
-pub(crate) mod tunnel;

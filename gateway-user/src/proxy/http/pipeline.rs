@@ -1,9 +1,12 @@
 //! Pure: the ordered stages that judge a request head (DESIGN §5 "Order of checks").
 //!
-//! Host → misdirected → unknown host → redirect → route or service and its exposure → gRPC → authentication → declared
+//! Framing → host → misdirected → unknown host → redirect → route or service and its exposure → gRPC → authentication → declared
 //! length → throttle → instance. Every stage sees the borrowed head and the view, nothing else.
 
-use super::head::{Fields, Head, Host};
+use super::{
+    framing::{self, Body},
+    head::{Fields, Head, Host},
+};
 use crate::{
     proxy::{
         auth,
@@ -43,7 +46,7 @@ pub(crate) struct Decision<'v> {
     pub(crate) strip: usize,
     /// The call is gRPC.
     pub(crate) grpc: bool,
-    pub(crate) declared: Option<u64>,
+    pub(crate) body: Body,
 }
 
 /// Runs the stages. The decision is filled as far as they got, for the log.
@@ -68,8 +71,8 @@ fn stages<'v, F: Fields>(
     decision: &mut Decision<'v>,
 ) -> Result<Outcome, Failure> {
     decision.grpc = head.grpc();
+    decision.body = framing::request(head.fields, head.version)?;
     decision.host = head.host()?;
-    decision.declared = head.length()?;
     if head.method == "CONNECT" {
         return Err(Failure::BadMethod);
     }
@@ -85,7 +88,7 @@ fn stages<'v, F: Fields>(
     if !auth::admits(&service.service.access, head.fields) {
         return Err(Failure::Unauthorized);
     }
-    if decision.declared.is_some_and(|length| length > service.service.body_limit) {
+    if decision.body.declared().is_some_and(|length| length > service.service.body_limit) {
         return Err(Failure::BodyTooLarge);
     }
     if let Some(rate) = service.service.qps

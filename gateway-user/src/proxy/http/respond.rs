@@ -80,3 +80,8 @@ pub(crate) fn redirect(location: &str, id: &RequestId) -> Response<Answer> {
     response.headers_mut().insert(X_REQUEST_ID, id.header());
     response
 }
+
+/// The same in a box, where an answer is the rare case.
+pub(crate) fn boxed(failure: Failure, details: &Details<'_>) -> Box<Response<Answer>> {
+    Box::new(refuse(failure, details))
+}

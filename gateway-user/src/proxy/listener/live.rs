@@ -12,8 +12,8 @@ use super::{SocketId, seats::Place};
 use crate::{
     observe::traffic::ListenerCounters,
     proxy::{
-        budget::Grant, forwarded::Hop, http::tunnel::Pending, proxy_protocol::Declared, sites::LocalName,
-        view::Scheme, worker::target::Target,
+        budget::Grant, forwarded::Hop, proxy_protocol::Declared, sites::LocalName, view::Scheme,
+        worker::target::Target,
     },
 };
 
@@ -64,16 +64,12 @@ pub(crate) struct Conn {
     pub(crate) sni: RefCell<Option<Box<str>>>,
     /// Names of the certificate that was shown.
     pub(crate) certificate: RefCell<Arc<[String]>>,
-    /// A request body was left unread: linger before the close, so that the answer is not lost to a RST.
-    pub(crate) unread: Cell<bool>,
     /// Finish what is in flight, then close.
     pub(crate) draining: Cell<bool>,
     /// Ticks at which the connection is to drain and to be cut, if an edit took its listener's socket away; 0: it stays.
     pub(crate) leave: Cell<(u32, u32)>,
     /// HTTP/1.1 only: the service that works on the request.
     pub(crate) target: RefCell<Option<Rc<Target>>>,
-    /// A tunnel that begins when the 101 is written.
-    pub(crate) tunnel: RefCell<Option<Pending>>,
     /// Second of the last 2xx that was told to the defence.
     served: Cell<u64>,
     _place: Place,
@@ -156,11 +152,9 @@ impl Conn {
             http2: Cell::new(false),
             sni: RefCell::new(None),
             certificate: RefCell::new(Arc::new([])),
-            unread: Cell::new(false),
             draining: Cell::new(false),
             leave: Cell::default(),
             target: RefCell::default(),
-            tunnel: RefCell::new(None),
             served: Cell::new(0),
             _place: opening.place,
             grant: RefCell::new(opening.grant),

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -31,8 +30,6 @@ pub(crate) struct Socket {
     /// Ticks that an HTTP/2 client may be without a request.
     keep_alive: u32,
     outflow: Outflow,
-    /// Bytes that were read to tell the protocol.
-    replay: Bytes,
 }
 
 impl Socket {
@@ -40,17 +37,12 @@ impl Socket {
         let (conn, timers) = (Rc::clone(conn), Rc::clone(timers));
         let outflow = Outflow::new(limits.answer_rate, Timers::ticks(limits.write_stall));
         let (header, keep_alive) = (Timers::ticks(limits.header), Timers::ticks(limits.keep_alive));
-        Self { tcp, conn, timers, header, keep_alive, outflow, replay: Bytes::new() }
+        Self { tcp, conn, timers, header, keep_alive, outflow }
     }
 
     /// The bare socket.
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.tcp
-    }
-
-    /// Puts bytes back in front of what is read next.
-    pub(crate) fn replay(&mut self, bytes: Bytes) {
-        self.replay = bytes;
     }
 }
 
@@ -70,12 +62,6 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.replay.is_empty() {
-            let count = this.replay.len().min(buffer.remaining());
-            buffer.put_slice(this.replay.get(..count).unwrap_or_default());
-            this.replay.advance(count);
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.tcp).poll_read(context, buffer))?;
         if buffer.filled().len() > before {

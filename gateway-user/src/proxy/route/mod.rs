@@ -135,7 +135,10 @@ mod tests {
     use super::{Entry, HostMatch, order, predict, under};
     use crate::{
         base::Name,
-        proxy::http::head::{Head, List},
+        proxy::http::{
+            framing::Version,
+            head::{Head, List},
+        },
         snapshot::http::{Backend, Route},
     };
 
@@ -203,7 +206,13 @@ mod tests {
         };
         let entry = entry(route, HostMatch::Any);
         let matches = |method, fields: &[(&str, &str)]| {
-            entry.matches(&Head { method, path: "/p", authority: None, http10: false, fields: &List(fields) })
+            entry.matches(&Head {
+                method,
+                path: "/p",
+                authority: None,
+                version: Version::Http11,
+                fields: &List(fields),
+            })
         };
         assert!(matches("POST", &[("x-v", "2")]) && matches("POST", &[("x-v", "1"), ("x-v", "2")]));
         assert!(

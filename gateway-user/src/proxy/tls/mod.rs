@@ -5,6 +5,7 @@
 
 mod default_certificate;
 mod resolver;
+mod session;
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
@@ -17,6 +18,7 @@ use rustls::{
 };
 
 pub(crate) use resolver::{Certificates, Named};
+pub(crate) use session::Session;
 
 use super::config::UnknownSni;
 use crate::{
@@ -27,7 +29,6 @@ use crate::{
 /// A listener's TLS side.
 pub(crate) struct TlsView {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) certificates: Arc<Certificates>,
 }
 
 /// Makes TLS views. Lives on the control thread.
@@ -117,8 +118,8 @@ impl Tls {
         let default = Some(Arc::clone(&self.default));
         let certificates = Arc::new(Certificates::new(certified, default, self.unknown));
         let mut config = self.template.clone();
-        config.cert_resolver = Arc::<Certificates>::clone(&certificates);
-        Arc::new(TlsView { config: Arc::new(config), certificates })
+        config.cert_resolver = certificates;
+        Arc::new(TlsView { config: Arc::new(config) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The certificate for a name: exact, then wildcard, then the default.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, fmt, sync::Arc};
 
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
@@ -13,6 +13,24 @@ use crate::proxy::config::UnknownSni;
 pub(crate) struct Named {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) names: Arc<[String]>,
+}
+
+/// Whom a client asked for (lower case), and the certificate that it was shown.
+pub(crate) struct Shown {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) certificate: Option<Arc<Named>>,
+}
+
+thread_local! {
+    /// What the resolver was asked on this thread since [`noting`] began. rustls' unbuffered API does not tell the
+    /// client's SNI, and the resolver, which is called in the middle of it, does not know the connection.
+    static SHOWN: RefCell<Option<Shown>> = const { RefCell::new(None) };
+}
+
+/// Runs a step of a handshake and says what the resolver was asked meanwhile.
+pub(super) fn noting<T>(step: impl FnOnce() -> T) -> (T, Option<Shown>) {
+    let result = step();
+    (result, SHOWN.take())
 }
 
 /// The certificates of one listener. Immutable: a change is a new one.
@@ -65,6 +83,9 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // RFC 6066 §3: names are compared without regard to case.
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        self.find(name.as_deref()).map(|named| Arc::clone(&named.key))
+        let certificate = self.find(name.as_deref()).cloned();
+        let key = certificate.as_ref().map(|named| Arc::clone(&named.key));
+        SHOWN.set(Some(Shown { name: name.map(Into::into), certificate }));
+        key
     }
 }

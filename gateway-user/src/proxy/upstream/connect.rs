@@ -1,7 +1,7 @@
 //! Makes a connection speak its protocol and starts its driver.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    sync::oneshot,
     task::spawn_local,
     time::{sleep, timeout},
 };
@@ -23,11 +22,6 @@ use crate::{
     proxy::{failure::Failure, worker::Worker},
     snapshot::http::{Protocol, Timeouts},
 };
-
-/// Bytes of a response head, and the most that is read ahead of a slow client.
-const READ_MAX: usize = 256 * 1024;
-/// Header fields of a response.
-const FIELDS_MAX: usize = 256;
 
 /// Streams that an instance allows before it said how many.
 const UNKNOWN: usize = usize::MAX - 1;
@@ -60,23 +54,10 @@ pub(crate) async fn connect(
 }
 
 async fn handshake(pool: &Rc<Pool>, stream: Stream, limit: Duration) -> Result<Lease, Failure> {
-    let io = TokioIo::new(stream);
-    let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(pool), reused: false };
+    let lease =
+        |sender, link| Lease { sender: Some(sender), _link: link, pool: Rc::clone(pool), reused: false };
     match pool.protocol {
-        Protocol::Http => {
-            let mut builder = http1::Builder::new();
-            builder.max_buf_size(READ_MAX).max_headers(FIELDS_MAX).writev(true);
-            let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Failure::Connect)?;
-            let (give, leftover) = oneshot::channel();
-            let driver = spawn_local(async move {
-                // Not the connection's own future: that would shut the stream down, which an upgrade lives on with.
-                if poll_fn(|context| connection.poll_without_shutdown(context)).await.is_ok() {
-                    let _ = give.send(connection.into_parts());
-                }
-            });
-            let link = Link { task: driver.abort_handle(), leftover: RefCell::new(Some(leftover)) };
-            Ok(lease(Sender::One(sender), Rc::new(link)))
-        }
+        Protocol::Http => Ok(lease(Sender::One(stream), None)),
         Protocol::Http2 | Protocol::Grpc => {
             let mut builder = http2::Builder::new(LocalExecutor);
             builder
@@ -91,7 +72,8 @@ async fn handshake(pool: &Rc<Pool>, stream: Stream, limit: Duration) -> Result<L
                 .max_send_buf_size(256 * 1024)
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10));
-            let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Failure::Connect)?;
+            let (sender, mut connection) =
+                builder.handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Connect)?;
             // A server's SETTINGS are the first that it says (RFC 9113 §3.4); one that does not say them is stalled, and
             // how many calls it takes is not known before. hyper tells nobody when they come, so it is asked.
             let known = async {
@@ -113,11 +95,11 @@ async fn handshake(pool: &Rc<Pool>, stream: Stream, limit: Duration) -> Result<L
                     tracing::debug!(%error, "HTTP/2 connection to an instance");
                 }
             });
-            let link = Rc::new(Link { task: driver.abort_handle(), leftover: RefCell::new(None) });
+            let link = Rc::new(Link { task: driver.abort_handle() });
             if !pool.retired.get() {
                 pool.shared.add(sender.clone(), &link, streams);
             }
-            Ok(lease(Sender::Many(sender), link))
+            Ok(lease(Sender::Many(sender), Some(link)))
         }
     }
 }

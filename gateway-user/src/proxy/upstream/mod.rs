@@ -5,8 +5,10 @@
 //! core.
 
 pub(crate) mod again;
+mod answer;
 pub(crate) mod balance;
 mod budget;
+mod call;
 mod connect;
 mod dial;
 pub(crate) mod fleet;
@@ -26,13 +28,19 @@ mod tls;
 
 use std::{
     cell::{Cell, RefCell},
+    pin::Pin,
     rc::Rc,
+    task::{Context, Waker},
 };
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
-use tokio::{sync::oneshot, task::AbortHandle};
+use hyper::client::conn::http2;
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    task::AbortHandle,
+};
 
+pub(crate) use answer::Answer;
+pub(crate) use call::Call;
 pub(crate) use connect::{LocalExecutor, connect};
 pub(crate) use dial::{Place, place_name};
 pub(crate) use fleet::Fleet;
@@ -61,25 +69,21 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Upload>,
-    link: Rc<Link>,
+    stream: Stream,
     since: u32,
 }
 
-/// What a connection that ended by an upgrade leaves: the stream and what was read past the 101.
-pub(crate) type Leftover = hyper::client::conn::http1::Parts<TokioIo<Stream>>;
-
-/// The task that drives a connection.
+/// The task that drives an HTTP/2 connection.
 pub(crate) struct Link {
     task: AbortHandle,
-    leftover: RefCell<Option<oneshot::Receiver<Leftover>>>,
 }
 
 /// A connection in the hands of one exchange. Dropped before the exchange is over, it is closed at once: the instance
 /// learns that nobody waits any more.
 pub(crate) struct Lease {
     sender: Option<Sender>,
-    link: Rc<Link>,
+    /// Keeps an HTTP/2 connection's task.
+    _link: Option<Rc<Link>>,
     pool: Rc<Pool>,
     /// It served a request before, so the instance may be closing it this moment.
     pub(crate) reused: bool,
@@ -87,7 +91,7 @@ pub(crate) struct Lease {
 
 /// A connection by protocol.
 pub(crate) enum Sender {
-    One(http1::SendRequest<Upload>),
+    One(Stream),
     Many(http2::SendRequest<Upload>),
 }
 
@@ -107,32 +111,24 @@ impl Pool {
 
     /// A connection that is open and unused.
     pub(crate) fn take(self: &Rc<Self>) -> Option<Lease> {
-        let lease = |sender, link| Lease { sender: Some(sender), link, pool: Rc::clone(self), reused: true };
+        let lease =
+            |sender, link| Lease { sender: Some(sender), _link: link, pool: Rc::clone(self), reused: true };
         if self.protocol.is_http2() {
-            return self.shared.take().map(|(sender, link)| lease(Sender::Many(sender), link));
+            return self.shared.take().map(|(sender, link)| lease(Sender::Many(sender), Some(link)));
         }
         let mut idle = self.idle.borrow_mut();
-        let mut index = idle.len();
-        while index > 0 {
-            index -= 1;
-            let (ready, closed) = idle
-                .get(index)
-                .map_or((false, true), |entry| (entry.sender.is_ready(), entry.sender.is_closed()));
-            if ready {
-                let entry = idle.swap_remove(index);
-                return Some(lease(Sender::One(entry.sender), entry.link));
-            }
-            if closed {
-                idle.remove(index);
+        while let Some(Idle { mut stream, .. }) = idle.pop() {
+            if is_quiet(&mut stream) {
+                return Some(lease(Sender::One(stream), None));
             }
         }
         None
     }
 
-    fn put(&self, sender: http1::SendRequest<Upload>, link: Rc<Link>, tick: u32, spare: usize) {
+    fn put(&self, stream: Stream, tick: u32, spare: usize) {
         let mut idle = self.idle.borrow_mut();
-        if !self.retired.get() && !sender.is_closed() && idle.len() < spare {
-            idle.push(Idle { sender, link, since: tick });
+        if !self.retired.get() && idle.len() < spare {
+            idle.push(Idle { stream, since: tick });
         }
     }
 
@@ -141,7 +137,7 @@ impl Pool {
         self.shared.expire(tick, idle);
         self.idle
             .borrow_mut()
-            .retain(|entry| tick.saturating_sub(entry.since) < idle && !entry.sender.is_closed());
+            .retain_mut(|entry| tick.saturating_sub(entry.since) < idle && is_quiet(&mut entry.stream));
     }
 
     /// No request will come any more.
@@ -156,7 +152,7 @@ impl Pool {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // Whoever held the connection is gone; an upgraded one has left the task already.
+        // Whoever held the connection is gone.
         self.task.abort();
     }
 }
@@ -176,13 +172,16 @@ impl Lease {
 
     /// The exchange is over; the connection may serve another.
     pub(crate) fn done(mut self, tick: u32, spare: usize) {
-        if let Some(Sender::One(sender)) = self.sender.take() {
-            self.pool.put(sender, Rc::clone(&self.link), tick, spare);
+        if let Some(Sender::One(stream)) = self.sender.take() {
+            self.pool.put(stream, tick, spare);
         }
     }
+}
 
-    /// What is left of the connection after a 101.
-    pub(crate) fn leftover(&self) -> Option<oneshot::Receiver<Leftover>> {
-        self.link.leftover.borrow_mut().take()
-    }
+/// Whether an unused connection is open and silent. What it has to say now answers no request; mostly it is the end. No
+/// system call is made while the runtime knows of nothing to read.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    let mut buffer = ReadBuf::new(&mut byte);
+    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
 }

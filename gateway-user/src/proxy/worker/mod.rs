@@ -21,7 +21,7 @@ use std::{
         mpsc,
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -35,6 +35,7 @@ use self::{accept::Acceptor, target::Target, timer::Timers, turnstile::Turnstile
 use super::{
     budget::{Budget, Purse},
     config::Config,
+    io::Blocks,
     listener::{
         SocketId,
         gate::Gate,
@@ -56,6 +57,9 @@ use crate::{
 
 /// Ticks of a second.
 const SECOND: u32 = 10;
+
+/// An IMF-fixdate.
+pub(crate) type Date = [u8; 29];
 
 /// What all workers share. Only atomics and immutable data on the request path.
 pub(crate) struct Shared {
@@ -111,6 +115,9 @@ pub(crate) struct Worker {
     /// The turn of TLS handshakes.
     pub(crate) turnstile: Turnstile,
     pub(crate) log: RefCell<access::Buffer>,
+    pub(crate) blocks: Rc<Blocks>,
+    /// `Date`, with the second that it is of.
+    dated: RefCell<(u64, Date)>,
     /// Buffers to be used again.
     spare: RefCell<Vec<Vec<u8>>>,
     /// Requests so far; drives weighted choices and request ids.
@@ -234,6 +241,8 @@ impl Worker {
             gate: Gate::default(),
             turnstile: Turnstile::default(),
             log: RefCell::new(shared.log.buffer()),
+            blocks: Rc::default(),
+            dated: RefCell::default(),
             spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
             prefix: u64::from_ne_bytes(prefix),
@@ -270,6 +279,20 @@ impl Worker {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+
+    /// The value of `Date` (RFC 9110 §6.6.1).
+    pub(crate) fn date(&self) -> Date {
+        let now = self.now();
+        let mut dated = self.dated.borrow_mut();
+        if dated.0 != now.as_secs() {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + now);
+            // Its length is fixed.
+            if let Ok(date) = Date::try_from(text.as_bytes()) {
+                *dated = (now.as_secs(), date);
+            }
+        }
+        dated.1
     }
 
     fn set_clocks(&self) -> u32 {

@@ -45,6 +45,8 @@ pub(crate) struct Record {
     complete: bool,
     /// How far the request's body is; `None`: it has none.
     pub(crate) progress: Option<Rc<Progress>>,
+    /// Bytes of the request's body, where nothing else counts them.
+    pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     first_byte: u64,
     /// The memory that the request may hold, until its last byte is through.
@@ -66,6 +68,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
+}
+
+impl Asked<'_> {
+    /// What is known of bytes that were no request head.
+    pub(crate) fn nothing() -> Self {
+        Self { client: None, forwarded: false, generation: 0, listener: "", method: "", host: "", path: "" }
+    }
 }
 
 impl RequestId {
@@ -108,6 +117,7 @@ impl Record {
             reason: Failure::ClientGone.name(),
             complete: false,
             progress: None,
+            bytes_in: 0,
             bytes_out: 0,
             first_byte: 0,
             grant: None,
@@ -219,7 +229,7 @@ impl Record {
     /// Notes the answer's head. The record stays open until its last byte.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = micros(self.start);
+        self.first_byte = micros(self.start).max(1);
         if let Some(pick) = &self.pick {
             pick.answered(status);
         }
@@ -267,6 +277,11 @@ impl Record {
         }
     }
 
+    /// Whether the answer's head was noted.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.first_byte != 0
+    }
+
     /// Whether the request's body is through.
     pub(crate) fn body_sent(&self) -> bool {
         self.progress.as_ref().is_none_or(|progress| progress.sent.get())
@@ -289,12 +304,7 @@ impl Record {
 
     /// Bytes of the request's body that passed.
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.progress.as_ref().map_or(0, |progress| progress.passed.get())
-    }
-
-    /// The answer is complete, but not the request's body.
-    pub(crate) fn left_unread(&self) {
-        self.conn.unread.set(true);
+        self.progress.as_ref().map_or(self.bytes_in, |progress| progress.passed.get())
     }
 
     pub(crate) fn conn(&self) -> &Rc<Conn> {

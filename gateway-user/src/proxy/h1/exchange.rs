@@ -1,0 +1,447 @@
+//! One request over HTTP/1.1 to an instance that speaks it too: both directions in the client's own task, no channel
+//! and no second task between them.
+//!
+//! Both halves go on at the same time: an instance may answer before it has the whole request. Whoever leaves first
+//! ends the exchange: when the client goes, the instance's connection is dropped at once.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    download::{Download, End, Shared, Wanted},
+    over_h2,
+    tunnel::Tunnel,
+    upload::{Stopped, Upload},
+};
+use crate::proxy::{
+    failure::Failure,
+    http::{
+        coded::Decompression,
+        judge::Forward,
+        lease::{self, Awaited},
+    },
+    io::{Block, Stream},
+    listener::live::Conn,
+    rate::Floor,
+    upstream::{
+        self, Answer, Lease, Sender, Tried,
+        again::{Again, Attempt},
+    },
+    worker::{
+        Worker,
+        record::Record,
+        timer::{Deadline, Late, Timers},
+    },
+};
+
+/// A client that waits for a 100 is told to go on after this long, whatever the instance does: some never say it.
+const CONTINUE: Duration = Duration::from_secs(1);
+/// How long one side of a tunnel may take to end once the other has broken off.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The client's side of an exchange.
+pub(super) struct Client<'c> {
+    pub(super) worker: &'c Rc<Worker>,
+    pub(super) conn: &'c Conn,
+    pub(super) stream: &'c mut Stream,
+    /// What the client sent and nobody took.
+    pub(super) inbox: &'c mut Option<Block>,
+}
+
+/// A request that was judged.
+pub(super) struct Plan {
+    pub(super) forward: Forward,
+    /// The head as the instance gets it.
+    pub(super) head: Vec<u8>,
+    pub(super) wanted: Wanted,
+    /// Sending it twice does what sending it once does (RFC 9110 §9.2.2).
+    pub(super) idempotent: bool,
+    pub(super) decompression: Option<Box<Decompression>>,
+}
+
+/// How an exchange ended.
+pub(super) enum Outcome {
+    /// The answer is with the client. `read`: nothing of the request is left; `keep_alive`: the connection goes on.
+    Answered { read: bool, keep_alive: bool },
+    /// Nothing of an answer is with the client, and this is the reason.
+    Refused { failure: Failure, read: bool },
+    /// The connection is of no use any more.
+    Gone,
+}
+
+/// Deadlines of one exchange.
+struct Clock {
+    instance: Deadline,
+    /// What the instance's deadline is set for.
+    awaits: Awaits,
+    /// Most requests have no body, and nothing of the client's to wait for.
+    client: Option<Patience>,
+}
+
+/// How long a client may take for its body.
+struct Patience {
+    deadline: Deadline,
+    floor: Floor,
+    /// The deadline is that of a silence in a dialogue.
+    idling: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    Nothing,
+    /// That it takes more of the request.
+    Taking,
+    FirstByte,
+    More,
+}
+
+// === impl Client ===
+
+impl Client<'_> {
+    /// Runs the exchange to its end.
+    pub(super) async fn exchange(&mut self, plan: Plan, record: &mut Record) -> Outcome {
+        let worker = self.worker;
+        let copy = over_h2::copy(worker, &plan);
+        let Plan { forward, head, wanted, idempotent, decompression } = plan;
+        let service = &forward.target.view.service;
+        let body = forward.body;
+        let mut tried = Tried::default();
+        let mut lease = match self.lease(&forward, record, &mut tried).await {
+            Ok(lease) => lease,
+            Err(Failure::ClientGone) => return Outcome::Gone,
+            Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
+        };
+        let others = service.upstream.retry.attempts > 1 && forward.target.view.fleet.members.len() > 1;
+        let keep = (idempotent || forward.retry_unsafe) && (others || lease.reused);
+        let mut upload = Upload::new(head, body, service.body_limit, keep, decompression);
+        if let Some(copy) = copy {
+            upload.copy(copy);
+        }
+        let mut clock = Clock::new(worker, &forward, wanted.expect);
+        let mut answer = Answer::default();
+        let mut download = Download::new(wanted, worker.buffer());
+        let mut renewed = false;
+        let end = loop {
+            let failure = match lease.sender() {
+                Some(Sender::One(stream)) => {
+                    let mut parts = Parts {
+                        upload: &mut upload,
+                        download: &mut download,
+                        answer: &mut answer,
+                        clock: &mut clock,
+                        instance: stream,
+                    };
+                    match poll_fn(|context| self.poll(context, &mut parts, &forward, record)).await {
+                        Ok(end) => break Ok(end),
+                        Err(failure) => failure,
+                    }
+                }
+                Some(Sender::Many(_)) | None => Failure::Reset,
+            };
+            let again = upstream::again::again(&Attempt {
+                failure,
+                sent: upload.began(),
+                idempotent,
+                retry_unsafe: forward.retry_unsafe,
+                kept: upload.can_again(),
+                reused: lease.reused,
+                renewed,
+                answered: download.began(),
+                made: tried.count() + 1,
+                most: service.upstream.retry.attempts,
+            });
+            if again == Again::No {
+                // An answer that broke off is told once, below.
+                if download.status().is_none() {
+                    record.failed(failure);
+                }
+                break Err(failure);
+            }
+            renewed |= again == Again::Renewed;
+            upload.again(self.inbox);
+            answer = Answer::default();
+            clock.disarm();
+            let next = Box::pin(lease::resend(worker, &forward, record, failure, again, &mut tried));
+            match self.watched(next).await {
+                Ok(fresh) => lease = fresh,
+                Err(failure) => break Err(failure),
+            }
+        };
+        record.bytes_in = upload.passed();
+        record.bytes_out = download.passed();
+        let (read, keep_alive) = (upload.is_read(), download.keeps_alive());
+        let outcome = match end {
+            Ok(End::Whole) => {
+                record.completed();
+                if download.is_reusable() && upload.is_done() && answer.is_clean() {
+                    lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
+                }
+                Outcome::Answered { read, keep_alive: keep_alive && read }
+            }
+            Ok(End::Tunnel) => {
+                self.tunnel(lease, answer, service.timeouts.idle, record).await;
+                Outcome::Gone
+            }
+            // Left to the record: a request that nobody completed was left by its client.
+            Err(Failure::ClientGone) => Outcome::Gone,
+            Err(failure) if download.status().is_some() => {
+                record.broken(failure);
+                Outcome::Gone
+            }
+            Err(failure) => Outcome::Refused { failure, read },
+        };
+        worker.recycle(download.into_buffer());
+        worker.recycle(upload.into_buffer());
+        outcome
+    }
+
+    /// One step of both directions.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &mut Parts<'_>,
+        forward: &Forward,
+        record: &mut Record,
+    ) -> Poll<Result<End, Failure>> {
+        let blocks = &self.worker.blocks;
+        let before = (parts.upload.passed(), parts.download.passed());
+        let mut sending = !parts.upload.is_done();
+        if sending {
+            match parts.upload.poll(context, self.stream, self.inbox, blocks, parts.instance) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => sending = false,
+                Poll::Ready(Err(Stopped::Client(failure))) => return Poll::Ready(Err(failure)),
+                // It may have answered before it closed.
+                Poll::Ready(Err(Stopped::Instance)) => sending = false,
+            }
+        }
+        let date = self.worker.date();
+        let download = &mut *parts.download;
+        if self.conn.draining.get() {
+            download.close();
+        }
+        let shared =
+            Shared { worker: self.worker, offered: &forward.target.view.service.compression, date: &date };
+        let polled = download.poll(context, self.stream, parts.instance, parts.answer, &shared);
+        if let Some(status) = download.status().filter(|_| !record.is_answered()) {
+            record.answered(status);
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result);
+        }
+        if !sending && let Poll::Ready(failure) = self.poll_gone(context) {
+            return Poll::Ready(Err(failure));
+        }
+        let (up, down) = (parts.upload.passed() - before.0, parts.download.passed() - before.1);
+        if let Poll::Ready(failure) = parts.poll_instance(context, forward, sending, up + down > 0) {
+            return Poll::Ready(Err(failure));
+        }
+        self.poll_client(context, parts, forward, up)
+    }
+
+    /// Ready when the client takes too long for its body.
+    fn poll_client(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &mut Parts<'_>,
+        forward: &Forward,
+        arrived: u64,
+    ) -> Poll<Result<End, Failure>> {
+        let Some(patience) = &mut parts.clock.client else { return Poll::Pending };
+        let tick = self.worker.timers.tick();
+        if arrived > 0 {
+            patience.arrived(arrived, tick);
+            parts.download.wanted.expect = false;
+        }
+        if parts.download.wanted.expect && patience.deadline.poll(context).is_ready() {
+            parts.download.wanted.expect = false;
+            if self.stream.send(context, b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+        }
+        if parts.download.wanted.expect {
+            return Poll::Pending;
+        }
+        if !parts.upload.is_waiting() {
+            patience.deadline.disarm();
+            return Poll::Pending;
+        }
+        patience.wait(parts.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
+        patience.deadline.poll(context).map(|Late| Err(Failure::ClientTimeout))
+    }
+
+    /// Ready when the client is gone. What it sends ahead is kept, up to a block.
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
+        loop {
+            let mut block = self.inbox.take().unwrap_or_else(|| self.worker.blocks.take());
+            block.make_room();
+            let filled = match block.room() {
+                0 => Poll::Pending,
+                _ => self.stream.poll_fill(context, &mut block),
+            };
+            if !block.is_empty() {
+                *self.inbox = Some(block);
+            }
+            match filled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Failure::ClientGone),
+            }
+        }
+    }
+
+    /// Runs a future while the client is there.
+    async fn watched<T>(
+        &mut self,
+        mut future: Pin<Box<dyn Future<Output = Result<T, Failure>> + '_>>,
+    ) -> Result<T, Failure> {
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(output);
+            }
+            self.poll_gone(context).map(Err)
+        })
+        .await
+    }
+
+    /// A connection to an instance: one that is open, else a new one.
+    pub(super) async fn lease(
+        &mut self,
+        forward: &Forward,
+        record: &mut Record,
+        tried: &mut Tried,
+    ) -> Result<Lease, Failure> {
+        let worker = self.worker;
+        match lease::ready(worker, forward, record, tried)? {
+            Ok(lease) => Ok(lease),
+            Err(awaited @ (Awaited::Connect(_) | Awaited::Place)) => {
+                self.watched(Box::pin(lease::wait(worker, forward, record, awaited, tried))).await
+            }
+        }
+    }
+
+    /// Bytes both ways after a 101.
+    async fn tunnel(&mut self, mut lease: Lease, mut answer: Answer, idle: Duration, record: &mut Record) {
+        let Some(Sender::One(instance)) = lease.sender() else { return };
+        let mut tunnel = Tunnel::new(self.inbox.take(), answer.inbox.take(), &self.worker.blocks);
+        let deadline = self.worker.timers.deadline(idle);
+        let (mut passed, mut lingers) = ((0, 0), false);
+        let ended = poll_fn(|context| {
+            if let Poll::Ready(result) = tunnel.poll(context, self.stream, instance) {
+                return Poll::Ready(Some(result));
+            }
+            let now = (tunnel.passed_up, tunnel.passed_down);
+            if tunnel.lingers {
+                if !std::mem::replace(&mut lingers, true) {
+                    deadline.arm(LINGER);
+                }
+            } else if now != passed {
+                passed = now;
+                deadline.arm(idle);
+            }
+            deadline.poll(context).map(|_| None)
+        })
+        .await;
+        (record.bytes_in, record.bytes_out) = (tunnel.passed_up, tunnel.passed_down);
+        match ended {
+            // One side's error is the end, like any other.
+            Some(_) => record.completed(),
+            None if lingers => record.completed(),
+            None => record.broken(Failure::Idle),
+        }
+    }
+}
+
+// === impl Parts ===
+
+/// The parts of one exchange, borrowed together.
+struct Parts<'p> {
+    upload: &'p mut Upload,
+    download: &'p mut Download,
+    answer: &'p mut Answer,
+    clock: &'p mut Clock,
+    instance: &'p mut upstream::Stream,
+}
+
+impl Parts<'_> {
+    /// Ready when the instance takes too long. It has its time to take more of the request, from the request's end on
+    /// for the head of the answer, and for each piece of it.
+    fn poll_instance(
+        &mut self,
+        context: &mut Context<'_>,
+        forward: &Forward,
+        sending: bool,
+        moved: bool,
+    ) -> Poll<Failure> {
+        let timeouts = &forward.target.view.service.timeouts;
+        let awaits = match (self.download.is_waiting(), self.download.status()) {
+            (true, None) if !sending => Awaits::FirstByte,
+            (true, None) if !self.upload.is_waiting() => Awaits::Taking,
+            (true, Some(_)) => Awaits::More,
+            (true, None) | (false, _) => Awaits::Nothing,
+        };
+        let clock = &mut *self.clock;
+        if awaits != clock.awaits || (moved && awaits != Awaits::FirstByte) {
+            clock.awaits = awaits;
+            match awaits {
+                Awaits::Nothing => clock.instance.disarm(),
+                Awaits::Taking | Awaits::FirstByte => clock.instance.arm(timeouts.first_byte),
+                Awaits::More => clock.instance.arm(timeouts.idle),
+            }
+        }
+        let late = if awaits == Awaits::More { Failure::Idle } else { Failure::FirstByte };
+        clock.instance.poll(context).map(|Late| late)
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    fn new(worker: &Rc<Worker>, forward: &Forward, expect: bool) -> Self {
+        let instance = worker.timers.deadline(forward.target.view.service.timeouts.first_byte);
+        instance.disarm();
+        let client = (!forward.body.is_empty()).then(|| Patience::new(worker, expect));
+        Self { instance, awaits: Awaits::Nothing, client }
+    }
+
+    fn disarm(&mut self) {
+        self.awaits = Awaits::Nothing;
+        self.instance.disarm();
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    pub(super) fn new(worker: &Rc<Worker>, expect: bool) -> Self {
+        let limits = &worker.shared.config.limits;
+        let deadline = worker.timers.deadline(CONTINUE);
+        if !expect {
+            deadline.disarm();
+        }
+        let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
+        Self { deadline, floor, idling: false }
+    }
+
+    fn arrived(&mut self, bytes: u64, tick: u32) {
+        self.floor.note(bytes, tick);
+        self.idling = false;
+        self.deadline.disarm();
+    }
+
+    /// The client is waited for: it keeps a rate until it is answered, and then may be silent for as long as the
+    /// service lets it.
+    fn wait(&mut self, dialogue: bool, idle: Duration, tick: u32) {
+        if !dialogue {
+            self.floor.wait(tick);
+            self.deadline.set(self.floor.due().unwrap_or_default());
+        } else if !std::mem::replace(&mut self.idling, true) {
+            self.deadline.arm(idle);
+        }
+    }
+}

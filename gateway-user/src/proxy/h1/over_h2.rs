@@ -1,0 +1,418 @@
+//! One request over HTTP/1.1 to an instance that speaks HTTP/2: the head that was written for an instance is read back
+//! into hyper's terms, the body goes frame by frame through a place for one piece, the answer comes as frames.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version as HttpVersion, header, uri};
+use hyper::body::{Body as _, Frame, Incoming};
+
+use super::{
+    body::Reader,
+    chunked::chunk,
+    download::Wanted,
+    exchange::{Client, Outcome, Plan},
+    head,
+    upload::end_chunks,
+    write::{self, ForClient},
+};
+use crate::proxy::{
+    encode::{self, Choice},
+    failure::Failure,
+    http::{
+        body::{Feed, Upload},
+        coded::{Compression, Decompression},
+        framing::{Body, Version},
+        hop,
+        judge::Forward,
+        meter::{Meter, TooLong},
+    },
+    io::BLOCK,
+    upstream::{Lease, Sender, Tried, mirror::Copy},
+    worker::{
+        Worker,
+        record::Record,
+        timer::{Deadline, Late},
+    },
+};
+
+/// Runs the exchange to its end.
+pub(super) async fn exchange(client: &mut Client<'_>, mut plan: Plan, record: &mut Record) -> Outcome {
+    let body = plan.forward.body;
+    let feed = (!body.is_empty()).then(Feed::default);
+    let mut copy = copy(client.worker, &plan);
+    let request = match request(&plan, feed.clone()) {
+        Ok(request) => request,
+        Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
+    };
+    let lease = match client.lease(&plan.forward, record, &mut Tried::default()).await {
+        Ok(lease) => lease,
+        Err(Failure::ClientGone) => return Outcome::Gone,
+        Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
+    };
+    let mut call = Over {
+        reader: Reader::new(body),
+        feed,
+        passed: 0,
+        meter: Meter::new(plan.forward.target.view.service.body_limit, plan.forward.grpc),
+        decompression: plan.decompression.take(),
+        deadline: client.worker.timers.deadline(plan.forward.target.view.service.timeouts.first_byte),
+        sent: body.is_empty(),
+        stalled: false,
+        copy: None,
+    };
+    if body.is_empty() {
+        copy.take().into_iter().for_each(|copy| copy.send());
+    }
+    call.copy = copy;
+    call.deadline.disarm();
+    if plan.wanted.expect {
+        // No instance is asked: its answer comes as frames, and an interim one does not come at all.
+        client.stream.keep(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let outcome = call.run(client, &plan.forward, plan.wanted, lease, request, record).await;
+    record.bytes_in = call.passed;
+    client.worker.recycle(plan.head);
+    outcome
+}
+
+/// The state of one exchange.
+struct Over {
+    reader: Reader,
+    feed: Option<Feed>,
+    passed: u64,
+    meter: Meter,
+    decompression: Option<Box<Decompression>>,
+    /// The client's or the instance's, whoever is waited for.
+    deadline: Deadline,
+    sent: bool,
+    /// The deadline is set.
+    stalled: bool,
+    copy: Option<Box<Copy>>,
+}
+
+impl Over {
+    async fn run(
+        &mut self,
+        client: &mut Client<'_>,
+        forward: &Forward,
+        wanted: Wanted,
+        mut lease: Lease,
+        request: Request<Upload>,
+        record: &mut Record,
+    ) -> Outcome {
+        let timeouts = forward.target.view.service.timeouts;
+        let idle = client.worker.shared.config.limits.body_idle;
+        let Some(Sender::Many(sender)) = lease.sender() else {
+            return Outcome::Refused { failure: Failure::Reset, read: self.reader.is_done() };
+        };
+        let mut answer = pin!(sender.send_request(request));
+        let response = poll_fn(|context| {
+            if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
+                return Poll::Ready(Err(failure));
+            }
+            if let Poll::Ready(result) = answer.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(|error| {
+                    tracing::debug!(%error, "no answer");
+                    Failure::Reset
+                }));
+            }
+            let (wait, late) = if self.sent {
+                (timeouts.first_byte, Failure::FirstByte)
+            } else {
+                (idle, Failure::ClientTimeout)
+            };
+            self.poll_late(context, wait, late)
+        })
+        .await;
+        let read = self.reader.is_done();
+        let (parts, incoming) = match response {
+            Ok(response) => response.into_parts(),
+            Err(Failure::ClientGone) => return Outcome::Gone,
+            Err(failure) => return Outcome::Refused { failure, read },
+        };
+        let status = parts.status.as_u16();
+        record.answered(status);
+        let body = answered(&parts.headers, status, wanted);
+        let (coding, compression) = match wanted.accepted {
+            Some(accepted) => {
+                let length = incoming.size_hint().exact();
+                let judged = encode::Answer { head: wanted.head, status, length, fields: &parts.headers };
+                let offered = &forward.target.view.service.compression;
+                Compression::of_answer(client.worker, encode::choose(accepted, &judged, offered))
+            }
+            None => (Choice::Pass, None),
+        };
+        let body = match (&compression, wanted.version) {
+            (None, _) => body,
+            (Some(_), Version::Http10) => Body::Close,
+            (Some(_), Version::Http11 | Version::Http2) => Body::Chunked,
+        };
+        let keep_alive = wanted.keep_alive && body != Body::Close && !client.conn.draining.get();
+        let mut out = client.worker.buffer();
+        let date = client.worker.date();
+        let shape =
+            ForClient { body, version: wanted.version, keep_alive, date: &date, coding, switching: false };
+        write::converted(&mut out, status, &parts.headers, &shape);
+        client.stream.keep(&out);
+        client.worker.recycle(out);
+        self.stalled = false;
+        let mut down = Down { incoming, compression, body, passed: 0, ended: false };
+        let end = poll_fn(|context| {
+            if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
+                return Poll::Ready(Err(failure));
+            }
+            let before = down.passed;
+            if let Poll::Ready(result) = down.poll(context, client) {
+                return Poll::Ready(result);
+            }
+            if down.passed != before {
+                self.stalled = false;
+            }
+            self.poll_late(context, timeouts.idle, Failure::Idle)
+        })
+        .await;
+        record.bytes_out = down.passed;
+        match end {
+            Ok(()) => {
+                record.completed();
+                let read = self.reader.is_done();
+                Outcome::Answered { read, keep_alive: keep_alive && read }
+            }
+            Err(Failure::ClientGone) => Outcome::Gone,
+            Err(failure) => {
+                record.broken(failure);
+                Outcome::Gone
+            }
+        }
+    }
+
+    fn poll_late<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        wait: std::time::Duration,
+        late: Failure,
+    ) -> Poll<Result<T, Failure>> {
+        if !std::mem::replace(&mut self.stalled, true) {
+            self.deadline.arm(wait);
+        }
+        self.deadline.poll(context).map(|Late| Err(late))
+    }
+
+    /// Brings the client's body to the place where hyper takes it; ready with an error, else it has nothing to do now.
+    fn poll_up(&mut self, context: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failure>> {
+        let Some(feed) = self.feed.clone().filter(|_| !self.sent) else {
+            return client.poll_gone(context).map(Err);
+        };
+        if let Poll::Ready(Err(_)) = client.stream.poll_sent(context) {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        while feed.poll_room(context).is_ready() {
+            if let Some(decompression) = &mut self.decompression {
+                match decompression.next() {
+                    Ok(Some(data)) => {
+                        self.copy.iter_mut().for_each(|copy| copy.data(&data));
+                        feed.put(data);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                }
+            }
+            if let Some(block) = client.inbox.as_mut().filter(|_| !self.reader.is_done()) {
+                let step = match self.reader.take(block.data_mut()) {
+                    Ok(step) => step,
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                };
+                let data = Bytes::copy_from_slice(block.data().get(..step.data).unwrap_or_default());
+                block.consume(step.used);
+                if block.is_empty() {
+                    *client.inbox = None;
+                }
+                self.stalled = false;
+                self.passed += data.len() as u64;
+                if let Err(TooLong) = self.meter.pass(&data) {
+                    return Poll::Ready(Err(Failure::BodyTooLarge));
+                }
+                match &mut self.decompression {
+                    Some(decompression) => decompression.feed(data),
+                    None if !data.is_empty() => {
+                        self.copy.iter_mut().for_each(|copy| copy.data(&data));
+                        feed.put(data);
+                    }
+                    None => {}
+                }
+                continue;
+            }
+            if self.reader.is_done() {
+                if let Some(Err(failure)) = self.decompression.as_ref().map(|all| all.end()) {
+                    return Poll::Ready(Err(failure));
+                }
+                feed.end();
+                self.copy.take().into_iter().for_each(|copy| copy.send());
+                (self.sent, self.stalled) = (true, false);
+                return client.poll_gone(context).map(Err);
+            }
+            let mut block = client.inbox.take().unwrap_or_else(|| client.worker.blocks.take());
+            let filled = client.stream.poll_fill(context, &mut block);
+            if !block.is_empty() {
+                *client.inbox = Some(block);
+            }
+            match filled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The answer's body on its way to the client.
+struct Down {
+    incoming: Incoming,
+    compression: Option<Compression>,
+    body: Body,
+    passed: u64,
+    /// All of it is with the client's stream.
+    ended: bool,
+}
+
+impl Down {
+    fn poll(&mut self, context: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failure>> {
+        let chunked = self.body == Body::Chunked;
+        loop {
+            match client.stream.poll_sent(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {}
+            }
+            let frame = ready!(self.poll_frame(context))?;
+            let mut out = client.worker.buffer();
+            self.ended = match frame.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    self.passed += data.len() as u64;
+                    for piece in data.chunks(BLOCK) {
+                        if chunked {
+                            chunk(&mut out, piece);
+                        } else {
+                            out.extend_from_slice(piece);
+                        }
+                    }
+                    false
+                }
+                Some(Err(frame)) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let mut lines = Vec::new();
+                    for (name, value) in &trailers {
+                        write::field(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+                    }
+                    if chunked {
+                        end_chunks(&mut out, &lines);
+                    }
+                    true
+                }
+                None => {
+                    if chunked {
+                        end_chunks(&mut out, &[]);
+                    }
+                    true
+                }
+            };
+            client.stream.keep(&out);
+            client.worker.recycle(out);
+        }
+    }
+}
+
+impl Down {
+    /// The next frame for the client; `None` at the end.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
+        loop {
+            if let Some(coding) = &mut self.compression {
+                if let Some(frame) = coding.take() {
+                    return Poll::Ready(Ok(Some(frame)));
+                }
+                if coding.is_over() {
+                    return Poll::Ready(Ok(None));
+                }
+            }
+            let polled = Pin::new(&mut self.incoming).poll_frame(context);
+            match (polled, &mut self.compression) {
+                (Poll::Ready(Some(Err(error))), _) => {
+                    tracing::debug!(%error, "an instance's answer broke off");
+                    return Poll::Ready(Err(Failure::Broken));
+                }
+                (Poll::Ready(Some(Ok(frame))), None) => return Poll::Ready(Ok(Some(frame))),
+                (Poll::Ready(None), None) => return Poll::Ready(Ok(None)),
+                (Poll::Pending, None) => return Poll::Pending,
+                // What is held goes out when nothing more is at hand.
+                (Poll::Ready(Some(Ok(frame))), Some(coding)) => drop(coding.feed(frame)?),
+                (Poll::Ready(None), Some(coding)) => coding.finish()?,
+                (Poll::Pending, Some(coding)) => {
+                    coding.pause()?;
+                    if let Some(frame) = coding.take() {
+                        return Poll::Ready(Ok(Some(frame)));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+/// How the answer's body is framed for the client.
+fn answered(fields: &http::HeaderMap, status: u16, wanted: Wanted) -> Body {
+    match crate::proxy::http::framing::response(fields, Version::Http2, status, wanted.head) {
+        Ok(Body::Close) | Err(_) if wanted.version == Version::Http10 => Body::Close,
+        Ok(Body::Close) | Err(_) => Body::Chunked,
+        Ok(body) => body,
+    }
+}
+
+/// The copy of a request for the service that its route mirrors to.
+pub(super) fn copy(worker: &Rc<Worker>, plan: &Plan) -> Option<Box<Copy>> {
+    let mirror = plan.forward.mirror.as_ref()?;
+    let mut room = head::room();
+    let head = head::Request::parse(&plan.head, &mut room, head::FIELDS_MAX).ok()?;
+    let method = Method::from_bytes(head.method.as_bytes()).ok()?;
+    let path = uri::PathAndQuery::try_from(head.target).ok()?;
+    let fields = fields(&head).ok()?;
+    Copy::new(worker, mirror, (method, path, fields)).map(Box::new)
+}
+
+/// The fields of a head that was written for an instance, in hyper's terms, without those of the connection.
+fn fields(head: &head::Request<'_>) -> Result<HeaderMap, Failure> {
+    let mut fields = HeaderMap::new();
+    for (name, value) in head.fields.iter() {
+        if !hop::is_hop_by_hop(name) && name != b"expect" {
+            let name = HeaderName::from_bytes(name).map_err(|_| Failure::BadHead)?;
+            fields.append(name, HeaderValue::from_bytes(value).map_err(|_| Failure::BadHead)?);
+        }
+    }
+    Ok(fields)
+}
+
+/// The request in hyper's terms.
+fn request(plan: &Plan, feed: Option<Feed>) -> Result<Request<Upload>, Failure> {
+    let mut room = head::room();
+    let head = head::Request::parse(&plan.head, &mut room, head::FIELDS_MAX)?;
+    let mut request = Request::new(feed.map_or_else(Upload::none, Upload::fed));
+    *request.version_mut() = HttpVersion::HTTP_2;
+    *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(|_| Failure::BadMethod)?;
+    *request.headers_mut() = fields(&head)?;
+    let tls = plan.forward.target.view.service.upstream.tls.is_some();
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(if tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+    let host = request.headers_mut().remove(header::HOST).ok_or(Failure::BadHost)?;
+    parts.authority = Some(uri::Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadHost)?);
+    parts.path_and_query = Some(uri::PathAndQuery::try_from(head.target).map_err(|_| Failure::BadPath)?);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::BadPath)?;
+    Ok(request)
+}

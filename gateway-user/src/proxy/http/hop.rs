@@ -1,0 +1,81 @@
+//! Pure: fields that belong to one connection and end there (RFC 9110 §7.6.1), by name and by the peer's say-so.
+
+use super::head::Fields;
+
+/// What `Connection` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+    /// It names fields that are hop by hop, too.
+    named: bool,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) fn read(fields: &impl Fields) -> Self {
+        let mut connection = Self::default();
+        for token in tokens(fields) {
+            match token.len() {
+                0 => {}
+                5 if token.eq_ignore_ascii_case(b"close") => connection.close = true,
+                7 if token.eq_ignore_ascii_case(b"upgrade") => connection.upgrade = true,
+                10 if token.eq_ignore_ascii_case(b"keep-alive") => connection.keep_alive = true,
+                _ => connection.named = true,
+            }
+        }
+        connection
+    }
+
+    /// Whether a field ends here: it is hop by hop, or `Connection` in `fields` names it. Fields that decide where a
+    /// message ends and whom it is for are not given up at a client's word.
+    pub(crate) fn ends(self, fields: &impl Fields, name: &[u8]) -> bool {
+        is_hop_by_hop(name)
+            || (self.named && !is_kept(name) && tokens(fields).any(|token| token.eq_ignore_ascii_case(name)))
+    }
+}
+
+fn tokens(fields: &impl Fields) -> impl Iterator<Item = &[u8]> {
+    fields.all("connection").flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn is_kept(name: &[u8]) -> bool {
+    [&b"host"[..], b"content-length", b"authorization", b"content-type", b"content-encoding"]
+        .iter()
+        .any(|kept| name.eq_ignore_ascii_case(kept))
+}
+
+/// Whether the field is hop by hop by its name.
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
+    let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 => is(b"te"),
+        7 => is(b"upgrade"),
+        10 => is(b"connection") || is(b"keep-alive"),
+        14 => is(b"http2-settings"),
+        16 => is(b"proxy-connection"),
+        17 => is(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Connection;
+    use crate::proxy::http::head::List;
+
+    #[test]
+    fn fields_end_by_name_or_by_say_so_but_not_those_that_frame_and_route() {
+        let fields = List(&[("connection", "keep-alive, X-Secret,,close"), ("connection", "host")]);
+        let connection = Connection::read(&fields);
+        assert!(connection.close && connection.keep_alive && !connection.upgrade);
+        for ends in ["x-secret", "TE", "Keep-Alive", "transfer-encoding", "Upgrade"] {
+            assert!(connection.ends(&fields, ends.as_bytes()), "{ends}");
+        }
+        for stays in ["host", "content-length", "x-other", "trailer"] {
+            assert!(!connection.ends(&fields, stays.as_bytes()), "{stays}");
+        }
+    }
+}

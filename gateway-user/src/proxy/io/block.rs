@@ -1,0 +1,195 @@
+//! Blocks: buffers of one size that a worker lends to whoever has bytes in hand, and takes back at once.
+
+use std::{cell::RefCell, rc::Rc};
+
+/// Payload of a block: two whole TLS records.
+pub(crate) const BLOCK: usize = 32 * 1024;
+/// In front of bytes that are read: room for what is said before them (a rewritten head, a chunk's size), so that a
+/// body is never moved to make place.
+pub(crate) const HEADROOM: usize = 1024;
+/// Behind them: the end of a chunk, and what TLS adds to two records.
+const TAILROOM: usize = 1024;
+/// Bytes of a block in all.
+const SIZE: usize = HEADROOM + BLOCK + TAILROOM;
+/// Blocks that a worker keeps for the next connection; more are given back to the allocator.
+const KEPT: usize = 256;
+
+/// The spare blocks of one worker.
+#[derive(Default)]
+pub(crate) struct Blocks {
+    spare: RefCell<Vec<Box<[u8]>>>,
+}
+
+/// A buffer with bytes between `start` and `end`. Dropped, it goes back to its worker.
+pub(crate) struct Block {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+    home: Rc<Blocks>,
+}
+
+// === impl Blocks ===
+
+impl Blocks {
+    /// An empty block with its headroom.
+    pub(crate) fn take(self: &Rc<Self>) -> Block {
+        let bytes = self.spare.borrow_mut().pop().unwrap_or_else(|| vec![0; SIZE].into());
+        Block { bytes, start: HEADROOM, end: HEADROOM, home: Rc::clone(self) }
+    }
+
+    /// An empty block that holds at least `payload` bytes: for the rare head that is larger than a block.
+    pub(crate) fn take_large(self: &Rc<Self>, payload: usize) -> Block {
+        let size = HEADROOM + payload.max(BLOCK) + TAILROOM;
+        Block { bytes: vec![0; size].into(), start: HEADROOM, end: HEADROOM, home: Rc::clone(self) }
+    }
+}
+
+// === impl Block ===
+
+impl Block {
+    /// The bytes in it.
+    pub(crate) fn data(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The bytes in it, to be changed in place.
+    pub(crate) fn data_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Takes `count` bytes off the front; an empty block has its whole room again.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Drops everything behind the first `count` bytes.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.end = self.end.min(self.start + count);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = HEADROOM;
+        self.end = HEADROOM;
+    }
+
+    /// Room behind the bytes, without the tailroom.
+    pub(crate) fn room(&self) -> usize {
+        (self.bytes.len() - TAILROOM).saturating_sub(self.end)
+    }
+
+    /// Moves the bytes to the front if there is little room behind them.
+    pub(crate) fn make_room(&mut self) {
+        if self.room() < BLOCK / 2 && self.start > HEADROOM {
+            let length = self.len();
+            self.bytes.copy_within(self.start..self.end, HEADROOM);
+            (self.start, self.end) = (HEADROOM, HEADROOM + length);
+        }
+    }
+
+    /// The room, to be read into; see [`Self::filled`].
+    pub(crate) fn room_mut(&mut self) -> &mut [u8] {
+        let limit = self.bytes.len() - TAILROOM;
+        self.bytes.get_mut(self.end..limit).unwrap_or_default()
+    }
+
+    /// All that is behind the bytes, with the tailroom: for whoever knows that it ends there.
+    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// `count` bytes were written behind the bytes.
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Appends as much of `bytes` as there is room for and says how much that was.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room());
+        if let (Some(room), Some(bytes)) = (self.room_mut().get_mut(..count), bytes.get(..count)) {
+            room.copy_from_slice(bytes);
+        }
+        self.filled(count);
+        count
+    }
+
+    /// Appends `bytes` into room and tailroom; false, and nothing is changed, where they do not fit.
+    #[must_use]
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.rest_mut().get_mut(..bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.filled(bytes.len());
+        true
+    }
+
+    /// Puts `bytes` in front of the bytes; false, and nothing is changed, where they do not fit.
+    #[must_use]
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(bytes.len()) else { return false };
+        let Some(room) = self.bytes.get_mut(start..self.start) else { return false };
+        room.copy_from_slice(bytes);
+        self.start = start;
+        true
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut spare = self.home.spare.borrow_mut();
+        if bytes.len() == SIZE && spare.len() < KEPT {
+            spare.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::{BLOCK, Blocks, HEADROOM};
+
+    #[test]
+    fn bytes_are_put_before_and_behind_what_was_read() {
+        let blocks = Rc::new(Blocks::default());
+        let mut block = blocks.take();
+        assert_eq!(block.append(&vec![b'x'; BLOCK + 5]), BLOCK, "the tailroom is not for reading");
+        assert!(block.push(b"end") && block.prepend(&[b'h'; HEADROOM]) && !block.prepend(b"h"));
+        assert_eq!(block.len(), HEADROOM + BLOCK + 3);
+        block.consume(HEADROOM);
+        block.truncate(1);
+        assert_eq!(block.data(), b"x");
+        block.consume(7);
+        assert!(block.is_empty() && block.room() == BLOCK);
+    }
+
+    #[test]
+    fn what_is_left_moves_to_the_front_when_room_is_short() {
+        let blocks = Rc::new(Blocks::default());
+        let mut block = blocks.take();
+        assert_eq!(block.append(&vec![b'x'; BLOCK - 1]), BLOCK - 1);
+        assert_eq!(block.append(b"yz"), 1);
+        block.consume(BLOCK - 1);
+        block.make_room();
+        assert_eq!((block.data(), block.room()), (&b"y"[..], BLOCK - 1));
+    }
+
+    #[test]
+    fn blocks_come_back_and_large_ones_do_not() {
+        let blocks = Rc::new(Blocks::default());
+        drop((blocks.take(), blocks.take_large(3 * BLOCK)));
+        assert_eq!(blocks.spare.borrow().len(), 1);
+        let block = blocks.take();
+        assert!(blocks.spare.borrow().is_empty() && block.is_empty());
+    }
+}

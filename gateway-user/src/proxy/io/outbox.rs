@@ -1,0 +1,83 @@
+//! What is to be sent and was not taken yet. It holds a block only while there is something in it.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::AsyncWrite;
+
+use super::{Block, Blocks};
+
+/// Bytes on their way out.
+pub(crate) struct Outbox {
+    block: Option<Block>,
+    blocks: Rc<Blocks>,
+}
+
+impl Outbox {
+    pub(crate) fn new(blocks: &Rc<Blocks>) -> Self {
+        Self { block: None, blocks: Rc::clone(blocks) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.block.is_none()
+    }
+
+    /// At least `size` bytes to write into; see [`Self::filled`].
+    pub(crate) fn reserve(&mut self, size: usize) -> &mut [u8] {
+        let fits = self.block.as_mut().is_some_and(|block| block.rest_mut().len() >= size);
+        if !fits {
+            let waiting = self.block.take();
+            let held = waiting.as_ref().map_or(0, Block::len);
+            let mut block = self.blocks.take();
+            if block.rest_mut().len() < held + size {
+                block = self.blocks.take_large(held + size);
+            }
+            if let Some(waiting) = waiting {
+                block.append(waiting.data());
+            }
+            self.block = Some(block);
+        }
+        self.block.as_mut().map(Block::rest_mut).unwrap_or_default()
+    }
+
+    /// `count` bytes were written into what [`Self::reserve`] gave.
+    pub(crate) fn filled(&mut self, count: usize) {
+        if let Some(block) = &mut self.block {
+            block.filled(count);
+            if block.is_empty() {
+                self.block = None;
+            }
+        }
+    }
+
+    /// Keeps `bytes` to be sent.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.reserve(bytes.len()).get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
+        self.filled(bytes.len());
+    }
+
+    /// Ready once everything is with `socket`.
+    pub(crate) fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        socket: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while let Some(block) = &mut self.block {
+            let count = ready!(Pin::new(&mut *socket).poll_write(context, block.data()))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            block.consume(count);
+            if block.is_empty() {
+                self.block = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
