@@ -38,7 +38,7 @@ const FILES: [(&str, &str); 8] = [
     ("http2.h2", include_str!("../../corpus/http2.h2")),
 ];
 /// Fewer would be a corpus that lost some.
-const LEAST: usize = 100;
+const LEAST: usize = 150;
 /// Connections at once.
 const AT_ONCE: usize = 16;
 /// After so long without a byte a connection says no more.
