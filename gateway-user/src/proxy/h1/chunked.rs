@@ -3,6 +3,7 @@
 //! Strict, because what is passed on is framed anew: sizes are hexadecimal digits, every line ends with CR LF,
 //! extensions are read over and never passed on, trailers are kept up to a bound.
 
+use super::head;
 use crate::proxy::failure::Failure;
 
 /// Bytes of one line of a size with its extensions.
@@ -147,9 +148,15 @@ impl Decoder {
                 }
                 self.trailer(byte, State::TrailerBegin)
             }
-            State::LastEnd => (byte == b'\n').then_some(State::Done),
+            State::LastEnd if byte == b'\n' && self.has_fields() => Some(State::Done),
+            State::LastEnd => None,
             State::Data | State::Done => None,
         }
+    }
+
+    /// Whether the trailers are fields: what could be read in two ways is not passed over in silence.
+    fn has_fields(&self) -> bool {
+        self.trailers.is_empty() || head::trailers(&self.trailers, |_, _| {}).is_some()
     }
 
     fn digit(&mut self, byte: u8) -> Option<State> {
@@ -256,6 +263,8 @@ mod tests {
             b"0\r\n x\r\n\r\n",
             b"0\r\nx: y\n\r\n",
             b"0\r\n\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nx : y\r\n\r\n",
         ] {
             assert!(decode(bad, bad.len()).is_err(), "{}", bad.escape_ascii());
         }

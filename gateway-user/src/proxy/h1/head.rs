@@ -17,6 +17,9 @@ pub(crate) const FIELDS_MAX: usize = 256;
 /// Longest request target: what common clients and servers agree on (RFC 9112 §3 asks for 8000 at least).
 pub(crate) const TARGET_MAX: usize = 16 * 1024;
 
+/// Longest method: as long as one that a route can name.
+const METHOD_MAX: usize = 32;
+
 /// Room for the fields of a head, on the caller's stack.
 pub(crate) type Room<'b> = [MaybeUninit<Header<'b>>; FIELDS_MAX];
 
@@ -88,6 +91,9 @@ impl<'h> Request<'h> {
         else {
             return Err(Failure::BadHead);
         };
+        if method.len() > METHOD_MAX {
+            return Err(Failure::BadMethod);
+        }
         if target.len() > TARGET_MAX {
             return Err(Failure::TargetTooLong);
         }
@@ -272,6 +278,7 @@ mod tests {
             ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\r\n", Failure::BadHead),
             ("GET /\r\n\r\n", Failure::BadHead),
             ("G@T / HTTP/1.1\r\n\r\n", Failure::BadHead),
+            (&format!("{} / HTTP/1.1\r\n\r\n", "M".repeat(33)), Failure::BadMethod),
         ] {
             assert_eq!(request(text).unwrap_err(), failure, "{text:?}");
         }
