@@ -83,9 +83,7 @@ fn no_instance_sees_another_request_than_the_one_that_was_parsed() {
         for (service, _) in doors {
             trials.extend(run(&cases, service, scene.plain().address).await);
         }
-        // The gateway's log is written by a thread of its own; this is the last line of each worker's buffer.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let mut logs = Logs::read(&scene.desk.gateway.log());
+        let mut logs = Logs::read(&whole_log(&scene).await);
         for (service, server) in [
             ("encoding", &encoding),
             ("length", &length),
@@ -102,6 +100,20 @@ fn no_instance_sees_another_request_than_the_one_that_was_parsed() {
         println!("{} cases, {} trials, {} requests forwarded", cases.len(), trials.len(), logs.forwarded());
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     });
+}
+
+/// The gateway's log, which a thread of its own writes: it is whole when nothing has come for a while.
+async fn whole_log(scene: &Scene) -> String {
+    let mut log = scene.desk.gateway.log();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = scene.desk.gateway.log();
+        if now.len() == log.len() {
+            break;
+        }
+        log = now;
+    }
+    log
 }
 
 /// Every case, once, at one service.
