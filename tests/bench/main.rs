@@ -1,4 +1,5 @@
-//! `gateway-bench`: the filter's side-by-side measurements behind the figures in README.md. Run by `cargo xtask bench`.
+//! `gateway-bench`: the filter's side-by-side measurements behind the figures in README.md, and the proxies' idle
+//! clients. Run by `cargo xtask bench`.
 //!
 //! Every figure is a ratio within one run: the candidates are interleaved round by round, so a machine whose speed
 //! drifts moves all of them. Raw rounds are kept as JSON beside the printed table.
@@ -9,6 +10,7 @@
 //! | `lists.rs` | the same under large lists, with random sources |
 //! | `flood.rs` | CPU per dropped packet on veth against nftables netdev ingress |
 //! | `survival/` | what a flood leaves of an allowed flow, against nftables netdev ingress and no filter |
+//! | `idle.rs` | nothing itself: it holds the connections while `cargo xtask bench proxy` weighs the proxies |
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 #![expect(
@@ -20,6 +22,7 @@
 mod filter;
 mod flood;
 mod frames;
+mod idle;
 mod lists;
 mod policy;
 mod report;
@@ -44,6 +47,8 @@ enum What {
     Flood(flood::Options),
     /// What a flood leaves of an allowed flow (needs root, nft, ethtool).
     Survival(survival::Options),
+    /// Open HTTPS connections, ask once over each, and hold them until stdin ends.
+    Idle(idle::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,6 +61,7 @@ fn main() -> anyhow::Result<()> {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         What::Flood(options) => flood::run(&options),
         What::Survival(options) => survival::run(&options),
+        What::Idle(options) => idle::run(&options),
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Seconds of load per measurement
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Only this case of `proxy`: https128, https16k, httpsnew or idle
+    #[arg(long)]
+    case: Option<String>,
     /// Measure this gateway instead of building the release binary
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -43,7 +46,8 @@ enum What {
     Flood,
     /// What an outsider flood leaves of an allowed flow, against nftables netdev ingress and no filter
     Survival,
-    /// The proxy against nginx and HAProxy, one core each: CPU per request, requests per second
+    /// The proxy against nginx and HAProxy, one core each: CPU per request, requests per second, memory per
+    /// idle connection
     Proxy,
     /// What the gateway adds to the way of a server-sent event, against the service itself
     Sse,

@@ -100,6 +100,11 @@ impl Server {
             system: sum.system + one.system,
         })
     }
+
+    /// Resident size of the process and its children in KiB; what they share counts for each.
+    pub(super) fn resident(&self) -> anyhow::Result<f64> {
+        family(self.child.id()).into_iter().map(resident_of).sum()
+    }
 }
 
 impl Drop for Server {
@@ -164,4 +169,13 @@ fn cpu_of(pid: u32) -> Cpu {
         user: field(11).unwrap_or(0.0) / TICKS_PER_SECOND,
         system: field(12).unwrap_or(0.0) / TICKS_PER_SECOND,
     }
+}
+
+/// `Rss` of proc(5) `/proc/<pid>/smaps_rollup`, which is exact; that of `status` is not.
+fn resident_of(pid: u32) -> anyhow::Result<f64> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&file).with_context(|| file.clone())?;
+    let rss =
+        text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok());
+    rss.with_context(|| format!("{file} has no Rss"))
 }

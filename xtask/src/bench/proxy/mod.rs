@@ -6,16 +6,18 @@
 //! on core 1.
 //!
 //! The figure is CPU time of the proxy's processes per request. It holds also when the load generator is the
-//! bottleneck; requests per second only count where the proxy's core was busy.
+//! bottleneck; requests per second only count where the proxy's core was busy. The case `idle` is about memory instead.
 
 mod gateway;
+mod idle;
 mod peers;
 mod wrk;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::Arguments;
@@ -75,42 +77,57 @@ struct Candidate {
 struct Scene {
     namespace: Namespace,
     directory: PathBuf,
+    /// How many files a process may open.
+    descriptors: u64,
+}
+
+/// The scene with everything that runs in it. What is first here ends first.
+struct Stage {
+    candidates: Vec<Candidate>,
+    _upstream: Server,
+    scene: Scene,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
         bail!("the proxy benchmark needs two cores: one for the proxy, one for the load");
     }
-    let directory = report::directory().join("proxy");
-    // State of an earlier run would be adopted.
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory)?;
-    let scene = Scene { namespace: Namespace::new("px")?, directory };
-    scene.make_certificate()?;
-    let _upstream = peers::upstream(&scene)?;
-    let mut candidates = Vec::new();
-    if !arguments.peers_only {
-        candidates.push(gateway::start(&scene, &super::gateway(arguments)?, 9201)?);
+    let wanted = |name: &str| arguments.case.as_deref().is_none_or(|case| case == name);
+    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted(case.name)).collect();
+    if cases.is_empty() && !wanted(idle::NAME) {
+        bail!("the proxy benchmark has no case `{}`", arguments.case.as_deref().unwrap_or_default());
     }
-    candidates.push(peers::nginx(&scene, 9202)?);
-    candidates.push(peers::haproxy(&scene, 9203)?);
-    for candidate in &mut candidates {
-        scene.check(candidate)?;
-    }
+    let descriptors = raise_descriptors()?;
+    let gateway = if arguments.peers_only { None } else { Some(super::gateway(arguments)?) };
     let mut figures = Vec::new();
-    for case in &CASES {
-        figures.push(measure(&scene, case, &candidates, arguments)?);
+    if !cases.is_empty() {
+        let stage = Stage::new(gateway.as_deref(), descriptors)?;
+        for case in cases {
+            figures.push(measure(&stage.scene, case, &stage.candidates, arguments)?);
+        }
+        stage.strike()?;
     }
-    report::save("proxy", &json!(figures))?;
-    // A log line per request adds up to gigabytes; the configuration stays for whoever wants to look.
-    drop(candidates);
-    for log in fs::read_dir(&scene.directory)?.flatten().filter(|file| is_log(&file.path())) {
-        fs::remove_file(log.path())?;
+    if wanted(idle::NAME) {
+        figures.push(idle::measure(gateway.as_deref(), descriptors, arguments.rounds)?);
     }
-    Ok(())
+    // One case alone does not replace the figures of all.
+    let name = arguments.case.as_ref().map_or_else(|| "proxy".to_owned(), |case| format!("proxy-{case}"));
+    report::save(&name, &json!(figures))
 }
 
-fn is_log(file: &std::path::Path) -> bool {
+/// Raises the limit of open files, which whatever is started here inherits, and returns it.
+fn raise_descriptors() -> anyhow::Result<u64> {
+    const PLENTY: u64 = 65_536;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // Beyond the hard limit only with CAP_SYS_RESOURCE, which root in a container may lack.
+    if setrlimit(Resource::RLIMIT_NOFILE, PLENTY, hard.max(PLENTY)).is_ok() {
+        return Ok(PLENTY);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
+fn is_log(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "log")
 }
 
@@ -181,6 +198,41 @@ impl Measured {
         self.rate.0.push(requests / load.seconds);
         self.busy.0.push(load.cpu.total() / load.seconds * 100.0);
         self.p99.0.push(load.p99_ms);
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Starts everything anew; each candidate is checked to do the job.
+    fn new(gateway: Option<&Path>, descriptors: u64) -> anyhow::Result<Self> {
+        let directory = report::directory().join("proxy");
+        // State of an earlier run would be adopted.
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory)?;
+        let scene = Scene { namespace: Namespace::new("px")?, directory, descriptors };
+        scene.make_certificate()?;
+        let upstream = peers::upstream(&scene)?;
+        let mut candidates = Vec::new();
+        if let Some(gateway) = gateway {
+            candidates.push(gateway::start(&scene, gateway, 9201)?);
+        }
+        candidates.push(peers::nginx(&scene, 9202)?);
+        candidates.push(peers::haproxy(&scene, 9203)?);
+        for candidate in &mut candidates {
+            scene.check(candidate)?;
+        }
+        Ok(Self { candidates, _upstream: upstream, scene })
+    }
+
+    /// Ends it. A log line per request adds up to gigabytes; the configuration stays for whoever wants to look.
+    fn strike(self) -> anyhow::Result<()> {
+        let Self { candidates, _upstream: upstream, scene } = self;
+        drop((candidates, upstream));
+        for log in fs::read_dir(&scene.directory)?.flatten().filter(|file| is_log(&file.path())) {
+            fs::remove_file(log.path())?;
+        }
+        Ok(())
     }
 }
 

@@ -81,11 +81,13 @@ pub(super) fn haproxy(scene: &Scene, port: u16) -> anyhow::Result<Candidate> {
     for n in 0..SERVICES {
         let _ = writeln!(services, "backend svc{n}\n  server s1 {UPSTREAM} pool-purge-delay 900s");
     }
+    // It takes two descriptors for a connection, and does not start when there are fewer.
+    let connections = (scene.descriptors.saturating_sub(1000) / 2).min(20_000);
     // Its log goes to its stdout, which is a file here.
     let config = format!(
         "global
   nbthread 1
-  maxconn 9500
+  maxconn {connections}
   tune.ssl.cachesize 50000
   tune.ssl.lifetime 3600
   ssl-default-bind-options ssl-min-ver TLSv1.2
