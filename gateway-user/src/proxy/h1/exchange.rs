@@ -184,7 +184,7 @@ impl Client<'_> {
                 Outcome::Answered { read, keep_alive: keep_alive && read }
             }
             Ok(End::Tunnel) => {
-                self.tunnel(lease, answer, service.timeouts.idle, record).await;
+                Box::pin(self.tunnel(lease, answer, service.timeouts.idle, record)).await;
                 Outcome::Gone
             }
             // Left to the record: a request that nobody completed was left by its client.

@@ -150,7 +150,8 @@ impl Server<'_> {
                     inbox: &mut self.inbox,
                 };
                 if plan.forward.target.view.service.protocol.is_http2() {
-                    over_h2::exchange(&mut client, plan, &mut record).await
+                    // Boxed: it is rare, and would make every idle connection larger.
+                    Box::pin(over_h2::exchange(&mut client, plan, &mut record)).await
                 } else {
                     client.exchange(plan, &mut record).await
                 }

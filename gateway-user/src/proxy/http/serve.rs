@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
@@ -33,17 +34,17 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
     let socket = Socket::new(stream, &conn, &worker.timers, limits);
-    let served = async {
+    // Pinned where it is: handed on by value it would be there twice.
+    let served = pin!(async {
         if proxy_protocol::accept(&worker, &conn, socket.tcp()).await {
             serve(&worker, socket, &conn).await;
         }
-    };
+    });
     until_ended(&conn, served).await;
 }
 
 /// Runs `future` until it is done or the connection is told to end; whatever it holds is dropped then.
-async fn until_ended(conn: &Conn, future: impl Future<Output = ()>) {
-    let mut future = std::pin::pin!(future);
+async fn until_ended(conn: &Conn, mut future: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|context| {
         if conn.end().is_some() {
             return Poll::Ready(());
@@ -60,7 +61,7 @@ async fn serve(worker: &Rc<Worker>, socket: Socket, conn: &Rc<Conn>) {
         let Ok((prior, seen)) = first_bytes(worker, &mut stream).await else { return };
         if prior {
             stream.put_back(seen);
-            h2::serve(worker, stream, conn).await;
+            Box::pin(h2::serve(worker, stream, conn)).await;
         } else {
             h1::serve(worker, stream, Some(seen), conn).await;
         }
@@ -68,14 +69,15 @@ async fn serve(worker: &Rc<Worker>, socket: Socket, conn: &Rc<Conn>) {
     }
     let counters = Arc::clone(&conn.counters.borrow());
     let cells = counters.worker(worker.id);
-    if handshake(worker, &mut stream, conn).await.is_none() {
+    // Boxed, as is HTTP/2: what is there for a moment, or for others, shall not make every idle connection larger.
+    if Box::pin(handshake(worker, &mut stream, conn)).await.is_none() {
         cells.handshake_failures.add(1);
         return;
     }
     cells.handshakes.add(1);
     conn.grant.borrow_mut().shrink_to(cost::CONNECTION);
     if stream.session().and_then(|session| session.alpn()) == Some(b"h2") {
-        h2::serve(worker, stream, conn).await;
+        Box::pin(h2::serve(worker, stream, conn)).await;
     } else {
         h1::serve(worker, stream, None, conn).await;
     }
@@ -134,5 +136,19 @@ impl Drop for Watch<'_> {
         if std::thread::panicking() {
             self.0.shared.traffic.connection_panics.fetch_add(1, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connection;
+
+    /// Every connection holds this state from its first byte to its last, idle or not.
+    #[test]
+    fn the_state_of_a_connection_is_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(connection) <= 4096, "{}", size(connection));
     }
 }
