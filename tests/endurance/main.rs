@@ -5,7 +5,6 @@
 //! - `gone`: a client that goes away, in every phase of a request
 //! - `stalled`: instances that stop in every phase of an answer
 //! - `events`: events that arrive before the next is sent, and what the gateway adds to their delay
-//! - `overload`: more of everything than the gateway takes
 //! - `smuggling`: hostile requests (`tests/corpus`) in front of nginx, HAProxy and servers that read them otherwise
 //!
 //! Tests take the size that a pull request can wait for; `GATEWAY_ENDURE=full`, which `cargo xtask endure` sets, gives
