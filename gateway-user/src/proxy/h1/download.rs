@@ -181,10 +181,12 @@ impl Download {
                             self.passed += count as u64;
                             let (done, chunked) = (reader.is_done(), *chunked);
                             let Some(mut block) = answer.inbox.take() else { continue };
-                            if chunked {
-                                frame(&mut block, done.then(|| reader.trailers()), &mut self.scratch);
-                            }
+                            let whole = !chunked
+                                || frame(&mut block, done.then(|| reader.trailers()), &mut self.scratch);
                             client.send(context, block.data()).map_err(|_| Failure::ClientGone)?;
+                            if !whole {
+                                client.send(context, &self.scratch).map_err(|_| Failure::ClientGone)?;
+                            }
                             if done {
                                 self.state = State::Flush;
                             }
@@ -366,15 +368,16 @@ impl Download {
         };
         self.passed += count as u64;
         let done = reader.is_done();
-        if *chunked {
-            let mut tail = Vec::new();
-            frame(&mut block, done.then(|| reader.trailers()), &mut tail);
-        }
+        let mut tail = Vec::new();
+        let whole = !*chunked || frame(&mut block, done.then(|| reader.trailers()), &mut tail);
         if block.prepend(&self.scratch) {
             client.send(context, block.data()).map_err(gone)?;
         } else {
             client.send(context, &self.scratch).map_err(gone)?;
             client.send(context, block.data()).map_err(gone)?;
+        }
+        if !whole {
+            client.send(context, &tail).map_err(gone)?;
         }
         if done {
             self.state = State::Flush;
@@ -383,8 +386,10 @@ impl Download {
     }
 }
 
-/// Makes the bytes of `block` a chunk; with trailers, the last one.
-fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u8>) {
+/// Makes the bytes of `block` a chunk; with trailers, the last one. False: long trailers did not fit behind it, and
+/// `tail`, which ends the chunk, is to be sent after the block.
+#[must_use]
+fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u8>) -> bool {
     let mut line = [0; SIZE_LINE];
     let size = chunked::size_line(block.len(), &mut line);
     tail.clear();
@@ -392,7 +397,32 @@ fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u8>) {
     if let Some(trailers) = trailers {
         end_chunks(tail, trailers);
     }
-    // A block that was read into has headroom for the size, and tailroom for all but long trailers.
-    let framed = block.prepend(size) && block.push(tail);
-    debug_assert!(framed, "a chunk fits into its block");
+    // A block that was read into always has headroom for the size.
+    let sized = block.prepend(size);
+    debug_assert!(sized, "a chunk's size fits in front of it");
+    block.push(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::frame;
+    use crate::proxy::io::{BLOCK, Blocks};
+
+    #[test]
+    fn what_does_not_fit_behind_a_full_block_is_left_to_be_sent_after_it() {
+        let blocks = Rc::new(Blocks::default());
+        let mut tail = Vec::new();
+        let mut block = blocks.take();
+        assert_eq!(block.append(&vec![b'x'; BLOCK]), BLOCK);
+        assert!(frame(&mut block, Some(b"a: b\r\n"), &mut tail));
+        assert!(block.data().starts_with(b"8000\r\nxx") && block.data().ends_with(b"x\r\n0\r\na: b\r\n\r\n"));
+        let mut block = blocks.take();
+        assert_eq!(block.append(&vec![b'x'; BLOCK]), BLOCK);
+        let long = format!("a: {}\r\n", "b".repeat(4000));
+        assert!(!frame(&mut block, Some(long.as_bytes()), &mut tail));
+        assert!(block.data().ends_with(b"xx"));
+        assert_eq!(tail, format!("\r\n0\r\n{long}\r\n").as_bytes());
+    }
 }
