@@ -31,8 +31,7 @@ const MARKER: u32 = 3;
 
 /// Sends the case and the marker behind it, and waits until the marker is answered or the connection is over.
 pub(super) async fn exchange(gateway: SocketAddr, lines: &[Vec<u8>], marker: &str) -> io::Result<Exchange> {
-    let mut stream = TcpStream::connect(gateway).await?;
-    let mut exchange = Exchange { port: stream.local_addr()?.port(), ..Exchange::default() };
+    let (mut stream, mut exchange) = super::connect(gateway).await?;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut bytes, SETTINGS, 0, 0, &[]);
     let path = lines

@@ -11,11 +11,19 @@ mod judge;
 mod lenient;
 mod peers;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::Semaphore,
     task::JoinSet,
     time::timeout,
@@ -47,7 +55,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// What came back over a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
-    /// Our port, by which the gateway's log knows the connection.
+    /// Our port, by which the gateway's log knows the connection: no other connection of the run has it.
     pub(crate) port: u16,
     /// All bytes of HTTP/1.1; nothing of HTTP/2.
     pub(crate) answer: Vec<u8>,
@@ -136,10 +144,26 @@ async fn run(cases: &[Arc<Case>], service: &'static str, gateway: SocketAddr) ->
     running.join_all().await
 }
 
+/// A connection from a port of its own. One that the kernel chooses may come again in the same run, and two connections
+/// would be one in the gateway's log; these lie below its range (ip_local_port_range).
+async fn connect(gateway: SocketAddr) -> io::Result<(TcpStream, Exchange)> {
+    static NEXT: AtomicU16 = AtomicU16::new(12_000);
+    loop {
+        let port = NEXT.fetch_add(1, Relaxed);
+        assert!(port < 32_000, "no port is left");
+        let socket = TcpSocket::new_v4()?;
+        match socket.bind((Ipv4Addr::LOCALHOST, port).into()) {
+            Ok(()) => return Ok((socket.connect(gateway).await?, Exchange { port, ..Exchange::default() })),
+            // Somebody else's, or an earlier run's that the kernel has not forgotten.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Sends the bytes and the marker behind them, and takes what comes.
 async fn bytes(gateway: SocketAddr, hostile: &[u8], marker: &str) -> io::Result<Exchange> {
-    let mut stream = TcpStream::connect(gateway).await?;
-    let mut exchange = Exchange { port: stream.local_addr()?.port(), ..Exchange::default() };
+    let (mut stream, mut exchange) = connect(gateway).await?;
     let marker = format!(
         "GET {marker} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {TOKEN}\r\nConnection: close\r\n\r\n"
     );
