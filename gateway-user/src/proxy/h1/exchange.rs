@@ -208,11 +208,10 @@ impl Client<'_> {
         forward: &Forward,
         record: &mut Record,
     ) -> Poll<Result<End, Failure>> {
-        let blocks = &self.worker.blocks;
         let before = (parts.upload.passed(), parts.download.passed());
         let mut sending = !parts.upload.is_done();
         if sending {
-            match parts.upload.poll(context, self.stream, self.inbox, blocks, parts.instance) {
+            match parts.upload.poll(context, self.stream, self.inbox, parts.instance) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => sending = false,
                 Poll::Ready(Err(Stopped::Client(failure))) => return Poll::Ready(Err(failure)),
@@ -278,16 +277,13 @@ impl Client<'_> {
     /// Ready when the client is gone. What it sends ahead is kept, up to a block.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
         loop {
-            let mut block = self.inbox.take().unwrap_or_else(|| self.worker.blocks.take());
-            block.make_room();
-            let filled = match block.room() {
-                0 => Poll::Pending,
-                _ => self.stream.poll_fill(context, &mut block),
-            };
-            if !block.is_empty() {
-                *self.inbox = Some(block);
+            if let Some(block) = self.inbox.as_mut() {
+                block.make_room();
+                if block.room() == 0 {
+                    return Poll::Pending;
+                }
             }
-            match filled {
+            match self.stream.poll_inbox(context, self.inbox) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Failure::ClientGone),

@@ -258,12 +258,7 @@ impl Over {
                 (self.sent, self.stalled) = (true, false);
                 return client.poll_gone(context).map(Err);
             }
-            let mut block = client.inbox.take().unwrap_or_else(|| client.worker.blocks.take());
-            let filled = client.stream.poll_fill(context, &mut block);
-            if !block.is_empty() {
-                *client.inbox = Some(block);
-            }
-            match filled {
+            match client.stream.poll_inbox(context, client.inbox) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),

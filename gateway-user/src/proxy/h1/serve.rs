@@ -215,12 +215,7 @@ impl Server<'_> {
             } else if self.conn.draining.get() {
                 return Poll::Ready(Ok(None));
             }
-            let mut block = self.inbox.take().unwrap_or_else(|| self.worker.blocks.take());
-            let filled = self.stream.poll_fill(context, &mut block);
-            if !block.is_empty() {
-                self.inbox = Some(block);
-            }
-            match ready!(filled) {
+            match ready!(self.stream.poll_inbox(context, &mut self.inbox)) {
                 Ok(1..) => {
                     if self.conn.phase.get() == Phase::Idle {
                         self.conn.enter(Phase::Head, self.head_deadline());

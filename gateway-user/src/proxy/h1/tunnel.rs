@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use crate::proxy::{
     io::{Block, Blocks, Stream},
@@ -122,16 +122,10 @@ impl Tunnel {
                 return client.poll_end(context);
             }
             let mut block = self.blocks.take();
-            let mut buffer = ReadBuf::new(block.room_mut());
-            if ready!(Pin::new(&mut *instance).poll_read(context, &mut buffer)).is_err() {
-                (self.down_ended, self.lingers) = (true, true);
-                continue;
-            }
-            let count = buffer.filled().len();
-            block.filled(count);
-            match count {
-                0 => self.down_ended = true,
-                _ => self.down = Some(block),
+            match ready!(block.poll_read(context, instance)) {
+                Ok(0) => self.down_ended = true,
+                Ok(_) => self.down = Some(block),
+                Err(_) => (self.down_ended, self.lingers) = (true, true),
             }
         }
     }

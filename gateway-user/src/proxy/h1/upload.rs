@@ -4,7 +4,6 @@
 use std::{
     io::IoSlice,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -19,7 +18,7 @@ use super::{
 use crate::proxy::{
     failure::Failure,
     http::{coded::Decompression, framing::Body},
-    io::{Block, Blocks, Stream},
+    io::{Block, Stream},
     upstream::{self, mirror::Copy},
 };
 
@@ -181,7 +180,6 @@ impl Upload {
         context: &mut Context<'_>,
         client: &mut Stream,
         inbox: &mut Option<Block>,
-        blocks: &Rc<Blocks>,
         instance: &mut upstream::Stream,
     ) -> Poll<Result<(), Stopped>> {
         self.waiting = false;
@@ -198,12 +196,7 @@ impl Upload {
                 continue;
             }
             ready!(Pin::new(&mut *instance).poll_flush(context)).map_err(|_| Stopped::Instance)?;
-            let mut block = inbox.take().unwrap_or_else(|| blocks.take());
-            let filled = client.poll_fill(context, &mut block);
-            if !block.is_empty() {
-                *inbox = Some(block);
-            }
-            match filled {
+            match client.poll_inbox(context, inbox) {
                 Poll::Pending => {
                     self.waiting = true;
                     return Poll::Pending;

@@ -6,22 +6,19 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        ACCEPT_RANGES, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-        EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VARY,
+        ACCEPT_RANGES, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, TE,
+        VARY,
     },
 };
 
 use ipnet::IpNet;
 
-use super::head::Fields;
+use super::{head::Fields, hop::Connection};
 use crate::proxy::{
     encode::{self, Choice},
     forwarded::{self, Hop},
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// The request's id, on requests to instances and on the gateway's own answers.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -63,7 +60,6 @@ pub(crate) fn to_instance(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
     remove(headers, |name| {
         *name == EXPECT
             || forwarded::replaces(name.as_str().as_bytes(), believed)
-            || *name == HTTP2_SETTINGS
             || (*name == AUTHORIZATION && !token)
     });
     if trailers {
@@ -134,28 +130,13 @@ pub(crate) fn coded(headers: &mut HeaderMap, choice: Choice) {
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
-            // Never by the client's say-so: these decide where the message ends and whom it is for.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != AUTHORIZATION)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    let connection = Connection::read(headers);
+    let ends = |name: &&HeaderName| connection.ends(headers, name.as_str().as_bytes());
+    // All before any is removed: `Connection` itself is one of them. Mostly there is none, and nothing is allocated.
+    let ended: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
+    for name in ended {
+        headers.remove(name);
     }
-    remove(headers, |name| {
-        *name == CONNECTION
-            || *name == TRANSFER_ENCODING
-            || *name == TE
-            || *name == UPGRADE
-            || *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-    });
 }
 
 /// Removes by predicate: one pass, and nothing is hashed for a field that is not there.

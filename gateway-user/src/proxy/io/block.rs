@@ -1,6 +1,14 @@
 //! Blocks: buffers of one size that a worker lends to whoever has bytes in hand, and takes back at once.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Payload of a block: two whole TLS records.
 pub(crate) const BLOCK: usize = 32 * 1024;
@@ -101,6 +109,19 @@ impl Block {
     pub(crate) fn room_mut(&mut self) -> &mut [u8] {
         let limit = self.bytes.len() - TAILROOM;
         self.bytes.get_mut(self.end..limit).unwrap_or_default()
+    }
+
+    /// Reads from `reader` into the room; 0: nothing more comes, or there is no room.
+    pub(crate) fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(self.room_mut());
+        ready!(Pin::new(reader).poll_read(context, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.filled(count);
+        Poll::Ready(Ok(count))
     }
 
     /// All that is behind the bytes, with the tailroom: for whoever knows that it ends there.

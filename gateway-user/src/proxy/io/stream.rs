@@ -104,7 +104,7 @@ impl Stream {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
         let Some(session) = &mut self.tls else {
-            return poll_read_block(&mut self.socket, context, into);
+            return into.poll_read(context, &mut self.socket);
         };
         loop {
             let early = session.take_early(into);
@@ -131,6 +131,20 @@ impl Stream {
                 return Poll::Ready(Ok(0));
             }
         }
+    }
+
+    /// Appends what the client sent to a block that exists only while there is something in it.
+    pub(crate) fn poll_inbox(
+        &mut self,
+        context: &mut Context<'_>,
+        inbox: &mut Option<Block>,
+    ) -> Poll<io::Result<usize>> {
+        let mut block = inbox.take().unwrap_or_else(|| self.blocks.take());
+        let filled = self.poll_fill(context, &mut block);
+        if !block.is_empty() {
+            *inbox = Some(block);
+        }
+        filled
     }
 
     /// Ready once everything that was sent is with the kernel.
@@ -190,23 +204,11 @@ fn poll_ciphertext(
         // More than two records without one that is whole.
         return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
     }
-    let result = poll_read_block(socket, context, &mut inbox);
+    let result = inbox.poll_read(context, socket);
     if !inbox.is_empty() {
         session.inbox = Some(inbox);
     }
     result
-}
-
-fn poll_read_block(
-    socket: &mut Socket,
-    context: &mut Context<'_>,
-    into: &mut Block,
-) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(into.room_mut());
-    ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
-    let count = buffer.filled().len();
-    into.filled(count);
-    Poll::Ready(Ok(count))
 }
 
 impl AsyncRead for Stream {

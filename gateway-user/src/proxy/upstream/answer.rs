@@ -3,12 +3,9 @@
 
 use std::{
     io,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
-
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Stream;
 use crate::proxy::{
@@ -106,14 +103,10 @@ impl Answer {
         blocks: &Rc<Blocks>,
     ) -> Poll<io::Result<usize>> {
         let mut inbox = self.inbox.take().unwrap_or_else(|| blocks.take());
-        let mut buffer = ReadBuf::new(inbox.room_mut());
-        let result = Pin::new(stream).poll_read(context, &mut buffer);
-        let count = buffer.filled().len();
-        inbox.filled(count);
+        let result = inbox.poll_read(context, stream);
         if !inbox.is_empty() {
             self.inbox = Some(inbox);
         }
-        ready!(result)?;
-        Poll::Ready(Ok(count))
+        result
     }
 }
