@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_user::proxy::Limits;
+use gateway_user::{observe::access::Target, proxy::Config, proxy::Limits};
 
-use crate::support::{Client, TOKEN, Upstream, World, eventually};
+use crate::support::{Client, TOKEN, Upstream, World, config, eventually};
 
 fn post(world: &World, path: &str, more: &str) -> String {
     format!(
@@ -131,4 +131,68 @@ fn a_client_that_is_silent_after_its_handshake_is_reaped() {
     let mut prior = world.plain();
     prior.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert!(prior.ended(Duration::from_secs(5)).is_some());
+}
+
+/// A head that began and does not end is answered and said in the log; whoever has not begun one asked for nothing, and
+/// the connection is closed without a word, which some client would take for the answer to its next request.
+#[test]
+fn a_head_that_stops_is_408_and_one_that_never_began_is_no_request() {
+    let upstream = Upstream::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let limits = Limits { header: Duration::from_secs(2), ..Limits::default() };
+    let world = World::with(
+        Config { limits, access_log: Target::File(path.clone()), ..config() },
+        &[upstream.address],
+    );
+    let get = format!("GET /api/predict/test HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n", world.http);
+    let whole = format!("{get}\r\n");
+    let secure = || Client::tls(world.https, None, &[b"http/1.1"]).unwrap();
+    // As short as can be, one that HTTP/2 begins with too, and a second request of a connection.
+    let mut late = Vec::new();
+    for (mut client, served, begun) in [
+        (world.plain(), "", "G"),
+        (world.plain(), "", "PRI * HT"),
+        (world.plain(), "", &get),
+        (world.plain(), &whole, &get),
+        (secure(), "", "G"),
+        (secure(), &whole, "\r\nGET"),
+    ] {
+        if !served.is_empty() {
+            assert_eq!(client.call(served).status, 200);
+        }
+        client.send(begun);
+        late.push((client, begun));
+    }
+    let mut silent = vec![secure(), secure(), world.plain(), secure()];
+    // Empty lines are no beginning.
+    for (client, bytes) in silent.iter_mut().skip(1).zip(["\r\n", "\r\n", &format!("{whole}\r\n")]) {
+        client.send(bytes);
+    }
+    assert_eq!(silent[3].reply(false).status, 200);
+    let count = late.len();
+    for (mut client, begun) in late {
+        let reply = client.reply(false);
+        assert_eq!(reply.refusal(), (408, "head_timeout"), "{begun:?}");
+        assert_eq!(reply.header("connection"), Some("close"), "{begun:?}");
+        assert_eq!(client.ended(Duration::from_secs(5)), Some(std::io::ErrorKind::UnexpectedEof));
+    }
+    for mut client in silent {
+        assert_eq!(client.read_some(&mut [0; 1]).unwrap(), 0);
+    }
+    let told = || std::fs::read_to_string(&path).unwrap();
+    eventually("it is logged", || told().lines().count() == count + 3);
+    let lines: Vec<serde_json::Value> =
+        told().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused: Vec<_> = lines.iter().filter(|line| line["reason"] == "head_timeout").collect();
+    assert_eq!(refused.len(), count, "{lines:?}");
+    for line in refused {
+        assert_eq!(
+            (line["status"].as_u64(), line["listener"].as_str()),
+            (Some(408), Some("public")),
+            "{line}"
+        );
+        assert_eq!(line["generation"].as_u64(), Some(1), "{line}");
+    }
+    assert_eq!(world.traffic().listeners[0].classes["4xx"], count as u64);
 }

@@ -10,7 +10,7 @@ use gateway_user::{
     proxy::Config,
 };
 
-use crate::support::{TOKEN, Upstream, World, config};
+use crate::support::{TOKEN, Upstream, World, config, eventually};
 
 #[test]
 fn every_request_is_one_json_line() {
@@ -62,6 +62,36 @@ fn every_request_is_one_json_line() {
     assert_eq!((lines[1]["status"].as_u64(), lines[1]["reason"].as_str()), (Some(400), Some("bad_path")));
     assert_eq!((lines[2]["status"].as_u64(), lines[2]["reason"].as_str()), (Some(401), Some("unauthorized")));
     assert_eq!(lines[2]["request_id"].as_str(), reply.header("x-request-id"));
+}
+
+/// Neither of them gets as far as the stages that know host and path: one has no end that is believed, the other a field
+/// that is none.
+#[test]
+fn what_is_no_request_head_is_logged_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let world = World::with(Config { access_log: Target::File(path.clone()), ..config() }, &[]);
+    for bad in ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost : a\r\n\r\n"] {
+        let mut client = world.plain();
+        let reply = client.call(bad);
+        assert_eq!(reply.refusal(), (400, "bad_head"));
+        let own = |line: &serde_json::Value| line["request_id"].as_str() == reply.header("x-request-id");
+        let line = || {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).find(own)
+        };
+        eventually("it is logged", || line().is_some());
+        let line: serde_json::Value = line().unwrap();
+        for (field, value) in [
+            ("listener", "public".into()),
+            ("generation", 1.into()),
+            ("client_port", client.local().port().into()),
+            ("status", serde_json::Value::from(400)),
+            ("reason", "bad_head".into()),
+        ] {
+            assert_eq!(line[field], value, "{field}: {line}");
+        }
+    }
 }
 
 #[test]

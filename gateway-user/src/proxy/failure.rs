@@ -56,7 +56,7 @@ failures! {
     BadVersion = "bad_version", 505, 12, Client, "this version of HTTP is not supported";
     /// An expectation other than 100-continue (RFC 9110 §10.1.1).
     BadExpectation = "bad_expectation", 417, 12, Client, "this expectation cannot be met";
-    /// The head did not arrive in time.
+    /// The head began and did not arrive in time (HTTP/1.1; RFC 9110 §15.5.9).
     HeadTimeout = "head_timeout", 408, 4, Client, "the request head did not arrive in time";
     /// A body in a coding that the gateway was asked to decode and cannot, or that is not what it says.
     BadEncoding = "bad_encoding", 415, 3, Client, "the request body's content coding is not supported or not valid";

@@ -73,6 +73,11 @@ impl Scan {
         self.lines
     }
 
+    /// Whether a byte of the head itself was there; empty lines in front of it are none.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.first_line() != Some(0)
+    }
+
     /// Bytes of the first line, if it is not complete yet.
     pub(crate) fn first_line(&self) -> Option<usize> {
         (self.lines == 0).then_some(self.seen)

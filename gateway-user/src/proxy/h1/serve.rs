@@ -77,7 +77,10 @@ struct Server<'s> {
 /// Serves `stream` until it ends; `inbox` was read of it already.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Option<Block>, conn: &Rc<Conn>) {
     let mut server = Server { worker, conn, stream, inbox };
-    conn.enter(Phase::Head, server.head_deadline());
+    // On a plain port the head has begun already.
+    if conn.phase.get() != Phase::Head {
+        conn.enter(Phase::Head, server.head_deadline());
+    }
     let next = loop {
         match server.request().await {
             Next::Request if conn.draining.get() && server.inbox.is_none() => break Next::Close,
@@ -178,7 +181,8 @@ impl Server<'_> {
         }
     }
 
-    /// Ready with the length of a complete head that the inbox begins with; `None`: the client ended.
+    /// Ready with the length of a complete head that the inbox begins with; `None`: the client ended, or was too late
+    /// and had not begun a head that could be answered.
     fn poll_head(
         &mut self,
         context: &mut Context<'_>,
@@ -215,7 +219,14 @@ impl Server<'_> {
             } else if self.conn.draining.get() {
                 return Poll::Ready(Ok(None));
             }
-            match ready!(self.stream.poll_inbox(context, &mut self.inbox)) {
+            let Poll::Ready(taken) = self.stream.poll_inbox(context, &mut self.inbox) else {
+                return match self.conn.is_head_late(self.worker.timers.tick()) {
+                    false => Poll::Pending,
+                    true if scan.has_begun() => Poll::Ready(Err(Failure::HeadTimeout)),
+                    true => Poll::Ready(Ok(None)),
+                };
+            };
+            match taken {
                 Ok(1..) => {
                     if self.conn.phase.get() == Phase::Idle {
                         self.conn.enter(Phase::Head, self.head_deadline());
@@ -239,7 +250,7 @@ impl Server<'_> {
             match Request::parse(bytes, &mut room, limit) {
                 Ok(head) => self.judge_head(&head, moment, record),
                 Err(failure) => {
-                    record.refused(failure);
+                    record.refused_unread(failure);
                     let details = Details { id: &record.id, grpc: false, retry: None, limit: None };
                     Err((respond::boxed(failure, &details), Refused::default()))
                 }
@@ -371,8 +382,7 @@ impl Server<'_> {
     async fn refuse_unjudged(&mut self, failure: Failure) {
         let turn = self.worker.next_turn();
         let mut record = Record::open(self.worker, self.conn, clock::now(), turn);
-        record.asked(&crate::proxy::worker::record::Asked::nothing());
-        record.refused(failure);
+        record.refused_unread(failure);
         let answer =
             respond::refuse(failure, &Details { id: &record.id, grpc: false, retry: None, limit: None });
         self.answer(&answer, false, Version::Http11, false).await;

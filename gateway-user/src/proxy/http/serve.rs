@@ -58,7 +58,7 @@ async fn until_ended(conn: &Conn, mut future: Pin<&mut impl Future<Output = ()>>
 async fn serve(worker: &Rc<Worker>, socket: Socket, conn: &Rc<Conn>) {
     let mut stream = Stream::plain(socket, &worker.blocks);
     if conn.scheme == Scheme::Http {
-        let Ok((prior, seen)) = first_bytes(worker, &mut stream).await else { return };
+        let Ok((prior, seen)) = first_bytes(worker, conn, &mut stream).await else { return };
         if prior {
             stream.put_back(seen);
             Box::pin(h2::serve(worker, stream, conn)).await;
@@ -83,12 +83,23 @@ async fn serve(worker: &Rc<Worker>, socket: Socket, conn: &Rc<Conn>) {
     }
 }
 
-/// Reads until it is clear whether the client speaks HTTP/2.
-async fn first_bytes(worker: &Worker, stream: &mut Stream) -> io::Result<(bool, Block)> {
+/// Reads until it is clear whether the client speaks HTTP/2. Who is late in the middle does not.
+async fn first_bytes(worker: &Worker, conn: &Conn, stream: &mut Stream) -> io::Result<(bool, Block)> {
     let mut seen = worker.blocks.take();
     loop {
-        if poll_fn(|context| stream.poll_fill(context, &mut seen)).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let filled = poll_fn(|context| match stream.poll_fill(context, &mut seen) {
+            Poll::Ready(filled) => Poll::Ready(Some(filled)),
+            Poll::Pending if conn.is_head_late(worker.timers.tick()) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match filled.await.transpose()? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+            None => return Ok((false, seen)),
+        }
+        if conn.phase.get() == Phase::Handshake {
+            let limit = Timers::ticks(worker.shared.config.limits.header);
+            conn.enter(Phase::Head, worker.timers.tick().saturating_add(limit));
         }
         let length = seen.len().min(h2::PREFACE.len());
         if seen.data().get(..length) != h2::PREFACE.get(..length) {

@@ -24,7 +24,7 @@ pub(crate) enum Phase {
     Handshake,
     /// The next request.
     Idle,
-    /// The rest of a request head.
+    /// The rest of a request head; over HTTP/1.1 the connection's task sees to the deadline itself, to answer 408.
     Head,
     /// A request is in flight; its own deadlines count.
     Busy,
@@ -208,6 +208,16 @@ impl Conn {
         }
     }
 
+    /// Whether an HTTP/1.1 request head is on its way, or waited for.
+    fn reads_head(&self) -> bool {
+        self.phase.get() == Phase::Head && !self.http2.get()
+    }
+
+    /// Whether a request head is on its way, and its time is over at `tick`.
+    pub(crate) fn is_head_late(&self, tick: u32) -> bool {
+        self.reads_head() && tick >= self.deadline.get()
+    }
+
     /// Enters a phase that ends at `deadline`.
     pub(crate) fn enter(&self, phase: Phase, deadline: u32) {
         self.phase.set(phase);
@@ -316,10 +326,11 @@ impl Live {
                 cut.push(Rc::clone(conn));
             } else if late(drain) && !conn.draining.get() {
                 conn.drain();
-            } else if late(conn.deadline.get()) || late(conn.stalled.get()) || stuck() {
+            } else if late(conn.stalled.get()) || stuck() || (late(conn.deadline.get()) && !conn.reads_head())
+            {
                 conn.finish(End::Late);
-            } else if conn.stalled.get() != 0 {
-                // The kernel knows whether the client takes anything; the task asks.
+            } else if conn.stalled.get() != 0 || late(conn.deadline.get()) {
+                // The kernel knows whether the client takes anything; the task asks. Or it answers a head that is late.
                 conn.wake();
             }
         });

@@ -1,6 +1,6 @@
 //! What is noted of one request, from its head to the last byte: counters and the access log line.
 
-use std::{net::IpAddr, rc::Rc, time::Instant};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use http::HeaderValue;
 
@@ -68,13 +68,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
-}
-
-impl Asked<'_> {
-    /// What is known of bytes that were no request head.
-    pub(crate) fn nothing() -> Self {
-        Self { client: None, forwarded: false, generation: 0, listener: "", method: "", host: "", path: "" }
-    }
 }
 
 impl RequestId {
@@ -233,6 +226,17 @@ impl Record {
         if let Some(pick) = &self.pick {
             pick.answered(status);
         }
+    }
+
+    /// The gateway answers what was no request: nothing is known of it but where it came in.
+    pub(crate) fn refused_unread(&mut self, failure: Failure) {
+        let generation = self.worker.current().view.generation.0;
+        let counters = Arc::clone(&self.conn.counters.borrow());
+        let listener = counters.name.as_str();
+        let asked =
+            Asked { client: None, forwarded: false, generation, listener, method: "", host: "", path: "" };
+        self.asked(&asked);
+        self.refused(failure);
     }
 
     /// The gateway answers itself.
