@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_user::{observe::access::Target, proxy::Config, proxy::Limits};
+use gateway_user::{
+    observe::{access::Target, metrics::Metrics},
+    proxy::{Config, Limits},
+};
 
 use crate::support::{Client, TOKEN, Upstream, World, config, eventually};
 
@@ -111,6 +114,7 @@ fn without_the_header_nothing_is_served() {
     let limits = Limits { handshake: Duration::from_millis(300), ..Limits::default() };
     let world = behind(&upstream, Config { limits, ..config() });
     let failures = || world.traffic().listeners[0].handshake_failures;
+    let refused = |reason| world.traffic().listeners[0].refused[reason];
     let closed = |end| matches!(end, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset));
     let garbage =
         [head(&world, "").into_bytes(), b"PROXY TCP4 1.2.3.4\r\n".to_vec(), b"\x16\x03\x01\x02".to_vec()];
@@ -120,18 +124,40 @@ fn without_the_header_nothing_is_served() {
         assert!(closed(client.ended(Duration::from_secs(5))), "{}", bytes.escape_ascii());
         eventually("it is counted", || failures() == count as u64 + 1);
     }
-    // One that stops in the middle is not waited for, and one that says nothing neither.
-    for bytes in [&LINE[..20], &BLOCK[..20], b""] {
-        let mut client = world.plain();
-        client.send(bytes);
-        assert!(closed(client.ended(Duration::from_secs(5))), "{}", bytes.escape_ascii());
+    let garbage = garbage.len() as u64;
+    assert_eq!((refused("proxy_header"), refused("proxy_header_late")), (garbage, 0));
+    // One that stops in the middle is not waited for, and one that says nothing neither, on either port.
+    let mut late = 0;
+    for address in [world.http, world.https] {
+        for bytes in [&LINE[..20], &BLOCK[..20], b""] {
+            let mut client = Client::plain(address);
+            client.send(bytes);
+            assert!(closed(client.ended(Duration::from_secs(5))), "{}", bytes.escape_ascii());
+            late += 1;
+            eventually("it is counted", || refused("proxy_header_late") == late);
+        }
     }
+    assert_eq!((refused("proxy_header"), failures()), (garbage, garbage + late));
     assert_eq!(upstream.requests(), 0);
     // A probe that only opens the port is no failure.
-    let before = failures();
     drop(world.plain());
     sleep(Duration::from_millis(100));
-    assert_eq!(failures(), before);
+    assert_eq!(failures(), garbage + late);
+    // One that goes away in the middle is.
+    let mut client = world.plain();
+    client.send(&LINE[..20]);
+    drop(client);
+    eventually("it is counted", || refused("proxy_header") == garbage + 1);
+    // With the header only the handshake is late, and that is another matter.
+    let mut client = Client::plain(world.https);
+    client.send(LINE);
+    assert!(closed(client.ended(Duration::from_secs(5))));
+    eventually("it is counted", || failures() == garbage + late + 2);
+    assert_eq!(refused("proxy_header_late"), late);
+    let text = Metrics::new(world.proxy.as_ref().unwrap().counters()).render();
+    let labels = r#"gateway="default",listener="public",channel="public",reason="proxy_header_late""#;
+    let line = format!("gateway_connections_refused_total{{{labels}}} {late}");
+    assert!(text.lines().any(|found| found == line), "{text}");
 }
 
 #[test]

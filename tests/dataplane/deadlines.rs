@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_user::{observe::access::Target, proxy::Config, proxy::Limits};
+use gateway_user::{
+    observe::access::Target,
+    proxy::{Config, Limits},
+};
 
 use crate::support::{Client, TOKEN, Upstream, World, config, eventually};
 

@@ -27,7 +27,8 @@ use crate::{
 /// Buckets of the latency histogram: bucket `n` counts durations below `2^n` µs, the last one everything longer.
 pub const BUCKETS: usize = 28;
 
-/// Why tier (c) closed a connection at accept, in the order of [`REFUSALS`].
+/// Why a connection was closed at accept by tier (c), or before its first byte of TLS or HTTP, in the order of
+/// [`REFUSALS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Refused {
@@ -47,6 +48,18 @@ pub enum Refused {
     ConnectionCap,
     /// The gateway's memory is used up.
     Memory,
+    /// What it began with is no PROXY protocol header, or breaks off in the middle of one.
+    ProxyHeader,
+    /// The whole PROXY protocol header was not there in time.
+    ProxyHeaderLate,
+}
+
+impl Refused {
+    /// The stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        REFUSALS.get(self as usize).copied().unwrap_or_default()
+    }
 }
 
 /// What an HTTP/2 client floods the gateway with: requests that it cancels, frames that carry nothing, frames beyond
@@ -54,8 +67,18 @@ pub enum Refused {
 pub const FLOODS: [&str; 3] = ["resets", "overhead", "frames"];
 
 /// Stable names of [`Refused`].
-pub const REFUSALS: [&str; 8] =
-    ["not_allowed", "closed", "draining_new", "other", "capacity", "banned", "connection_cap", "memory"];
+pub const REFUSALS: [&str; 10] = [
+    "not_allowed",
+    "closed",
+    "draining_new",
+    "other",
+    "capacity",
+    "banned",
+    "connection_cap",
+    "memory",
+    "proxy_header",
+    "proxy_header_late",
+];
 
 /// Response classes: 1xx … 5xx, and 499 (the client went away), which is a class of its own (DESIGN §7.9).
 pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
@@ -262,7 +285,7 @@ pub struct ListenerTraffic {
     pub handshake_failures: u64,
     /// HTTP/2 connections closed because their client floods the gateway, by what with.
     pub floods: BTreeMap<&'static str, u64>,
-    /// Connections closed at accept, by reason (tier (c)).
+    /// Connections closed at accept (tier (c)) or for want of a PROXY protocol header, by reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Answers that no service gave.
     pub classes: BTreeMap<&'static str, u64>,

@@ -60,7 +60,10 @@ pub const THROTTLED: (&str, &str) = ("gateway_throttled", "Requests over a servi
 /// Accepted connections.
 pub const ACCEPTED: (&str, &str) = ("gateway_connections_accepted", "Connections admitted at accept");
 /// Refused connections.
-pub const REFUSED: (&str, &str) = ("gateway_connections_refused", "Connections closed at accept, by reason");
+pub const REFUSED: (&str, &str) = (
+    "gateway_connections_refused",
+    "Connections closed at accept or for want of a PROXY protocol header, by reason",
+);
 /// Live connections.
 pub const LIVE: (&str, &str) = ("gateway_connections", "Client connections open now");
 /// Cut connections.

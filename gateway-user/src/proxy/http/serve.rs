@@ -41,6 +41,14 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
         }
     });
     until_ended(&conn, served).await;
+    // What waited was dropped where it stood, and could not count its own end.
+    match conn.late_in(worker.timers.tick()) {
+        Some(Phase::Preamble) => proxy_protocol::late(&worker, &conn),
+        Some(Phase::Handshake) if conn.scheme == Scheme::Https => {
+            conn.counters.borrow().worker(worker.id).handshake_failures.add(1);
+        }
+        Some(Phase::Handshake | Phase::Idle | Phase::Head | Phase::Busy) | None => {}
+    }
 }
 
 /// Runs `future` until it is done or the connection is told to end; whatever it holds is dropped then.

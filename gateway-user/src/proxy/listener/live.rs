@@ -20,6 +20,8 @@ use crate::{
 /// What a connection is waiting for; each has its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// The header of the PROXY protocol, where the listener demands one.
+    Preamble,
     /// TLS handshake, or the first byte of a plain connection.
     Handshake,
     /// The next request.
@@ -213,6 +215,13 @@ impl Conn {
         self.phase.get() == Phase::Head && !self.http2.get()
     }
 
+    /// The phase whose deadline ended the connection; `None`: it ended otherwise.
+    pub(crate) fn late_in(&self, tick: u32) -> Option<Phase> {
+        let deadline = self.deadline.get();
+        let late = self.end() == Some(End::Late) && deadline != 0 && tick >= deadline;
+        late.then(|| self.phase.get())
+    }
+
     /// Whether a request head is on its way, and its time is over at `tick`.
     pub(crate) fn is_head_late(&self, tick: u32) -> bool {
         self.reads_head() && tick >= self.deadline.get()
@@ -286,7 +295,7 @@ impl Live {
         self.each(|conn| {
             let (phase, lasts, least) = match conn.phase.get() {
                 Phase::Idle => (Phase::Idle, age.keep_alive, age.idle),
-                Phase::Handshake => (Phase::Handshake, age.handshake, age.slow),
+                Phase::Preamble | Phase::Handshake => (Phase::Handshake, age.handshake, age.slow),
                 Phase::Head | Phase::Busy => return,
             };
             let since = conn.deadline.get().saturating_sub(lasts);

@@ -10,13 +10,18 @@ use tokio::{io::Interest, net::TcpStream};
 use super::{Header, LONGEST, Parsed, Reason, parse};
 use crate::{
     defence::Offence,
-    proxy::{listener::live::Conn, worker::Worker},
+    observe::traffic::Refused,
+    proxy::{
+        listener::live::{Conn, Phase},
+        worker::Worker,
+    },
 };
 
 /// Reads the header of a connection to a listener that demands one, and notes on `conn` who the client is. False: the
 /// connection is not to be served.
 ///
-/// It is called before the first byte is read, in the phase of the handshake, whose deadline ends it.
+/// It is called before the first byte is read; the handshake's deadline is for it, too, and whoever ends the connection
+/// then says so with [`late`].
 pub(crate) async fn accept(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: &TcpStream) -> bool {
     let (_, index) = conn.listener.get();
     let demanded =
@@ -24,26 +29,43 @@ pub(crate) async fn accept(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: &TcpStr
     if !demanded {
         return true;
     }
-    match read(stream).await {
+    conn.phase.set(Phase::Preamble);
+    let why = match read(stream).await {
         Ok(header) => {
             if let Some(declared) = header.declared {
                 conn.declare(declared);
             }
-            true
+            conn.phase.set(Phase::Handshake);
+            return true;
         }
         Err(End::Refused(reason)) => {
-            tracing::debug!(peer = %conn.peer, reason = reason.name(), "no PROXY protocol header");
-            Arc::clone(&conn.counters.borrow()).worker(worker.id).handshake_failures.add(1);
             worker.shared.config.reports.offence(conn.peer.ip(), Offence::Handshake);
-            false
+            reason.name()
         }
         // Balancers probe a port by opening it and going away; that is no offence.
-        Err(End::Gone(before)) => {
-            if before > 0 {
-                Arc::clone(&conn.counters.borrow()).worker(worker.id).handshake_failures.add(1);
-            }
-            false
-        }
+        Err(End::Gone(0)) => return false,
+        Err(End::Gone(_)) => "broken_off",
+    };
+    refuse(worker, conn, Refused::ProxyHeader, why);
+    false
+}
+
+/// The deadline passed before the header was there. To be slow is no offence, as in a handshake: a balancer whose packets
+/// are lost must not be banned for it.
+pub(crate) fn late(worker: &Worker, conn: &Conn) {
+    refuse(worker, conn, Refused::ProxyHeaderLate, "late");
+}
+
+fn refuse(worker: &Worker, conn: &Conn, refused: Refused, why: &str) {
+    let counters = Arc::clone(&conn.counters.borrow());
+    let cells = counters.worker(worker.id);
+    cells.handshake_failures.add(1);
+    if let Some(cell) = cells.refused.get(refused as usize) {
+        cell.add(1);
+    }
+    // Mostly one side of a balancer is set up and the other is not, which nobody would find in counters alone.
+    if worker.may_tell() {
+        tracing::warn!(listener = %counters.name, peer = %conn.peer, why, "{}: refused", refused.name());
     }
 }
 

@@ -12,7 +12,7 @@ mod v2;
 
 use std::net::SocketAddr;
 
-pub(crate) use accept::accept;
+pub(crate) use accept::{accept, late};
 
 /// The longest header that is taken. The address block of version 2 is at most 216 bytes; what follows are TLVs, of
 /// which certificates' names are the longest in use. The protocol's 65,551 bytes would be kept for each handshake.

@@ -17,7 +17,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Worker, timer::Timers};
+use super::Worker;
 use crate::{
     base::clock,
     defence::Offence,
@@ -231,13 +231,8 @@ fn admit(
             if let Some(cell) = cells.refused.get(refused as usize) {
                 cell.add(1);
             }
-            if refused == Refused::ConnectionCap {
-                // A line a second: a crowd at a full listener must not fill the log.
-                let tick = worker.timers.tick();
-                if tick.saturating_sub(worker.told.get()) >= Timers::ticks(Duration::from_secs(1)) {
-                    worker.told.set(tick);
-                    tracing::warn!(listener = %listener.listener.name, source = %peer.ip(), "connection_cap: refused");
-                }
+            if refused == Refused::ConnectionCap && worker.may_tell() {
+                tracing::warn!(listener = %listener.listener.name, source = %peer.ip(), "connection_cap: refused");
             }
             return Err(Some(refused));
         }

@@ -127,7 +127,7 @@ pub(crate) struct Worker {
     /// The version of the bans that was looked at last.
     bans: Cell<u64>,
     /// Tick of the last line about refused connections.
-    pub(crate) told: Cell<u32>,
+    told: Cell<u32>,
     /// Wall clock minus `base`, refreshed by the tick, so that a log line costs no clock read of its own.
     pub(crate) epoch: Cell<Duration>,
     acceptors: RefCell<HashMap<SocketId, Rc<Acceptor>>>,
@@ -293,6 +293,16 @@ impl Worker {
             }
         }
         dated.1
+    }
+
+    /// Whether a refused connection may have a line in the log: one a second, lest a crowd fills it.
+    pub(crate) fn may_tell(&self) -> bool {
+        let tick = self.timers.tick();
+        let may = tick.saturating_sub(self.told.get()) >= SECOND;
+        if may {
+            self.told.set(tick);
+        }
+        may
     }
 
     fn set_clocks(&self) -> u32 {
