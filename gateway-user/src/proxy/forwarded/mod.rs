@@ -17,9 +17,11 @@ mod chain;
 use std::{io::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
+use memchr::memchr2;
 
-use self::chain::{Chain, Node};
+use self::chain::Chain;
 use super::http::head::Fields;
+use crate::observe::access;
 
 /// How a request reached the gateway, as far as its connection tells.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +151,7 @@ impl Told<'_> {
         // A forwarder that tells the scheme but not the port was reached at the scheme's own.
         let usual = |proto: &[u8]| if matches!(proto, b"https" | b"wss") { 443 } else { 80 };
         let port = chain.and_then(|chain| chain.port).or(told.map(usual)).unwrap_or(hop.port);
-        put("x-forwarded-port", &mut |out| drop(write!(out, "{port}")));
+        put("x-forwarded-port", &mut |out| access::number(out, u64::from(port)));
         // RFC 9110 §7.6.3: the name stands for the gateway, so that its own need not be known.
         put("via", &mut |out| {
             out.extend_from_slice(hop.version.as_bytes());
@@ -160,9 +162,12 @@ impl Told<'_> {
 
 /// Our own element of `Forwarded` (RFC 7239 §4): who asked us, for which host, over what.
 fn element(out: &mut Vec<u8>, hop: &Hop<'_>, host: &[u8]) {
-    out.extend_from_slice(b"for=");
-    Node::Address(hop.address).write_forwarded(out);
-    out.extend_from_slice(b";host=");
+    // The text is at hand; an IPv6 address is in brackets, and with them no token (RFC 7239 §6).
+    let (begin, end): (&[u8], &[u8]) =
+        if hop.address.is_ipv6() { (b"for=\"[", b"]\";host=") } else { (b"for=", b";host=") };
+    out.extend_from_slice(begin);
+    out.extend_from_slice(hop.text.as_bytes());
+    out.extend_from_slice(end);
     value(out, host);
     out.extend_from_slice(if hop.https { b";proto=https" } else { b";proto=http" });
 }
@@ -174,12 +179,14 @@ fn value(out: &mut Vec<u8>, text: &[u8]) {
         return;
     }
     out.push(b'"');
-    for byte in text {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(*byte);
+    let mut rest = text;
+    while let Some(place) = memchr2(b'"', b'\\', rest) {
+        let (plain, special) = rest.split_at(place);
+        out.extend_from_slice(plain);
+        out.extend(special.first().into_iter().flat_map(|byte| [b'\\', *byte]));
+        rest = special.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

@@ -20,6 +20,7 @@ use crate::{
         http::{
             coded::Compression,
             framing::{self, Body, Version},
+            hop::Connection,
         },
         io::{Block, Blocks, Stream},
         upstream::{self, Answer},
@@ -217,6 +218,7 @@ impl Download {
         let bytes = inbox.data().get(..length).unwrap_or_default();
         let mut room = head::room();
         let head = Response::parse(bytes, &mut room)?;
+        let connection = Connection::read(&head.fields);
         self.scratch.clear();
         let mut answer = ForClient {
             body: Body::None,
@@ -231,7 +233,7 @@ impl Download {
                 return Err(Failure::BadAnswer);
             }
             answer.switching = true;
-            write::response(&mut self.scratch, &head, &answer)?;
+            write::response(&mut self.scratch, &head, connection, &answer)?;
             (self.status, self.state) = (101, State::Tunnel);
             return Ok(());
         }
@@ -242,12 +244,11 @@ impl Download {
             }
             let expected = head.status != 100 || std::mem::take(&mut self.wanted.expect);
             if expected && self.wanted.version == Version::Http11 {
-                write::response(&mut self.scratch, &head, &answer)?;
+                write::response(&mut self.scratch, &head, connection, &answer)?;
             }
             return Ok(());
         }
         let body = framing::response(&head.fields, head.version, head.status, self.wanted.head)?;
-        let connection = crate::proxy::http::hop::Connection::read(&head.fields);
         self.reusable = match head.version {
             Version::Http10 => connection.keep_alive && !connection.close,
             Version::Http11 | Version::Http2 => !connection.close,
@@ -261,7 +262,7 @@ impl Download {
         };
         self.keep_alive &= answer.body != Body::Close;
         answer.keep_alive = self.keep_alive;
-        write::response(&mut self.scratch, &head, &answer)?;
+        write::response(&mut self.scratch, &head, connection, &answer)?;
         self.status = head.status;
         self.state =
             State::Body { reader: Reader::new(body), chunked: answer.body == Body::Chunked, compression };

@@ -103,40 +103,38 @@ enum Awaits {
 // === impl Client ===
 
 impl Client<'_> {
-    /// Runs the exchange to its end.
-    pub(super) async fn exchange(&mut self, plan: Plan, record: &mut Record) -> Outcome {
+    /// Runs the exchange to its end. The plan stays with the caller: what is handed over by value is kept twice.
+    pub(super) async fn exchange(&mut self, plan: &mut Plan, record: &mut Record) -> Outcome {
         let worker = self.worker;
-        let copy = over_h2::copy(worker, &plan);
-        let Plan { forward, head, wanted, idempotent, decompression } = plan;
+        let copy = over_h2::copy(worker, plan);
+        let (head, decompression) = (std::mem::take(&mut plan.head), plan.decompression.take());
+        let Plan { forward, wanted, idempotent, .. } = &*plan;
         let service = &forward.target.view.service;
         let body = forward.body;
         let mut tried = Tried::default();
-        let mut lease = match self.lease(&forward, record, &mut tried).await {
-            Ok(lease) => lease,
-            Err(Failure::ClientGone) => return Outcome::Gone,
+        let mut lease = match lease::ready(worker, forward, record, &tried) {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(awaited)) => match self.wait(forward, record, awaited, &mut tried).await {
+                Ok(lease) => lease,
+                Err(Failure::ClientGone) => return Outcome::Gone,
+                Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
+            },
             Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
         };
         let others = service.upstream.retry.attempts > 1 && forward.target.view.fleet.members.len() > 1;
-        let keep = (idempotent || forward.retry_unsafe) && (others || lease.reused);
-        let mut upload = Upload::new(head, body, service.body_limit, keep, decompression);
-        if let Some(copy) = copy {
-            upload.copy(copy);
-        }
-        let mut clock = Clock::new(worker, &forward, wanted.expect);
-        let mut answer = Answer::default();
-        let mut download = Download::new(wanted, worker.buffer());
+        let keep = (*idempotent || forward.retry_unsafe) && (others || lease.reused);
+        let mut halves = Halves {
+            upload: Upload::new(head, body, service.body_limit, keep, decompression, copy),
+            download: Download::new(*wanted, worker.buffer()),
+            answer: Answer::default(),
+            clock: Clock::new(worker, forward, wanted.expect),
+        };
         let mut renewed = false;
         let end = loop {
             let failure = match lease.sender() {
-                Some(Sender::One(stream)) => {
-                    let mut parts = Parts {
-                        upload: &mut upload,
-                        download: &mut download,
-                        answer: &mut answer,
-                        clock: &mut clock,
-                        instance: stream,
-                    };
-                    match poll_fn(|context| self.poll(context, &mut parts, &forward, record)).await {
+                Some(Sender::One(instance)) => {
+                    match poll_fn(|context| self.poll(context, &mut halves, instance, forward, record)).await
+                    {
                         Ok(end) => break Ok(end),
                         Err(failure) => failure,
                     }
@@ -145,33 +143,32 @@ impl Client<'_> {
             };
             let again = upstream::again::again(&Attempt {
                 failure,
-                sent: upload.began(),
-                idempotent,
+                sent: halves.upload.began(),
+                idempotent: *idempotent,
                 retry_unsafe: forward.retry_unsafe,
-                kept: upload.can_again(),
+                kept: halves.upload.can_again(),
                 reused: lease.reused,
                 renewed,
-                answered: download.began(),
+                answered: halves.download.began(),
                 made: tried.count() + 1,
                 most: service.upstream.retry.attempts,
             });
             if again == Again::No {
                 // An answer that broke off is told once, below.
-                if download.status().is_none() {
+                if halves.download.status().is_none() {
                     record.failed(failure);
                 }
                 break Err(failure);
             }
             renewed |= again == Again::Renewed;
-            upload.again(self.inbox);
-            answer = Answer::default();
-            clock.disarm();
-            let next = Box::pin(lease::resend(worker, &forward, record, failure, again, &mut tried));
+            halves.again(self.inbox);
+            let next = Box::pin(lease::resend(worker, forward, record, failure, again, &mut tried));
             match self.watched(next).await {
                 Ok(fresh) => lease = fresh,
                 Err(failure) => break Err(failure),
             }
         };
+        let Halves { upload, download, answer, .. } = &mut halves;
         record.bytes_in = upload.passed();
         record.bytes_out = download.passed();
         let (read, keep_alive) = (upload.is_read(), download.keeps_alive());
@@ -184,7 +181,8 @@ impl Client<'_> {
                 Outcome::Answered { read, keep_alive: keep_alive && read }
             }
             Ok(End::Tunnel) => {
-                Box::pin(self.tunnel(lease, answer, service.timeouts.idle, record)).await;
+                let said = answer.inbox.take();
+                Box::pin(self.tunnel(&mut lease, said, service.timeouts.idle, record)).await;
                 Outcome::Gone
             }
             // Left to the record: a request that nobody completed was left by its client.
@@ -195,8 +193,7 @@ impl Client<'_> {
             }
             Err(failure) => Outcome::Refused { failure, read },
         };
-        worker.recycle(download.into_buffer());
-        worker.recycle(upload.into_buffer());
+        halves.recycle(worker);
         outcome
     }
 
@@ -204,14 +201,15 @@ impl Client<'_> {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        parts: &mut Parts<'_>,
+        halves: &mut Halves,
+        instance: &mut upstream::Stream,
         forward: &Forward,
         record: &mut Record,
     ) -> Poll<Result<End, Failure>> {
-        let before = (parts.upload.passed(), parts.download.passed());
-        let mut sending = !parts.upload.is_done();
+        let before = (halves.upload.passed(), halves.download.passed());
+        let mut sending = !halves.upload.is_done();
         if sending {
-            match parts.upload.poll(context, self.stream, self.inbox, parts.instance) {
+            match halves.upload.poll(context, self.stream, self.inbox, instance) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => sending = false,
                 Poll::Ready(Err(Stopped::Client(failure))) => return Poll::Ready(Err(failure)),
@@ -220,15 +218,18 @@ impl Client<'_> {
             }
         }
         let date = self.worker.date();
-        let download = &mut *parts.download;
+        let download = &mut halves.download;
         if self.conn.draining.get() {
             download.close();
         }
         let shared =
             Shared { worker: self.worker, offered: &forward.target.view.service.compression, date: &date };
-        let polled = download.poll(context, self.stream, parts.instance, parts.answer, &shared);
+        let polled = download.poll(context, self.stream, instance, &mut halves.answer, &shared);
         if let Some(status) = download.status().filter(|_| !record.is_answered()) {
             record.answered(status);
+            if let Poll::Ready(Ok(End::Whole)) = polled {
+                record.at_once();
+            }
         }
         if let Poll::Ready(result) = polled {
             return Poll::Ready(result);
@@ -236,41 +237,41 @@ impl Client<'_> {
         if !sending && let Poll::Ready(failure) = self.poll_gone(context) {
             return Poll::Ready(Err(failure));
         }
-        let (up, down) = (parts.upload.passed() - before.0, parts.download.passed() - before.1);
-        if let Poll::Ready(failure) = parts.poll_instance(context, forward, sending, up + down > 0) {
+        let (up, down) = (halves.upload.passed() - before.0, halves.download.passed() - before.1);
+        if let Poll::Ready(failure) = halves.poll_instance(context, forward, sending, up + down > 0) {
             return Poll::Ready(Err(failure));
         }
-        self.poll_client(context, parts, forward, up)
+        self.poll_client(context, halves, forward, up)
     }
 
     /// Ready when the client takes too long for its body.
     fn poll_client(
         &mut self,
         context: &mut Context<'_>,
-        parts: &mut Parts<'_>,
+        halves: &mut Halves,
         forward: &Forward,
         arrived: u64,
     ) -> Poll<Result<End, Failure>> {
-        let Some(patience) = &mut parts.clock.client else { return Poll::Pending };
+        let Some(patience) = &mut halves.clock.client else { return Poll::Pending };
         let tick = self.worker.timers.tick();
         if arrived > 0 {
             patience.arrived(arrived, tick);
-            parts.download.wanted.expect = false;
+            halves.download.wanted.expect = false;
         }
-        if parts.download.wanted.expect && patience.deadline.poll(context).is_ready() {
-            parts.download.wanted.expect = false;
+        if halves.download.wanted.expect && patience.deadline.poll(context).is_ready() {
+            halves.download.wanted.expect = false;
             if self.stream.send(context, b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
         }
-        if parts.download.wanted.expect {
+        if halves.download.wanted.expect {
             return Poll::Pending;
         }
-        if !parts.upload.is_waiting() {
+        if !halves.upload.is_waiting() {
             patience.deadline.disarm();
             return Poll::Pending;
         }
-        patience.wait(parts.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
+        patience.wait(halves.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
         patience.deadline.poll(context).map(|Late| Err(Failure::ClientTimeout))
     }
 
@@ -306,25 +307,30 @@ impl Client<'_> {
     }
 
     /// A connection to an instance: one that is open, else a new one.
-    pub(super) async fn lease(
-        &mut self,
-        forward: &Forward,
-        record: &mut Record,
-        tried: &mut Tried,
-    ) -> Result<Lease, Failure> {
-        let worker = self.worker;
-        match lease::ready(worker, forward, record, tried)? {
+    pub(super) async fn lease(&mut self, forward: &Forward, record: &mut Record) -> Result<Lease, Failure> {
+        let mut tried = Tried::default();
+        match lease::ready(self.worker, forward, record, &tried)? {
             Ok(lease) => Ok(lease),
-            Err(awaited @ (Awaited::Connect(_) | Awaited::Place)) => {
-                self.watched(Box::pin(lease::wait(worker, forward, record, awaited, tried))).await
-            }
+            Err(awaited) => self.wait(forward, record, awaited, &mut tried).await,
         }
     }
 
+    /// A connection that was not at hand.
+    fn wait<'w>(
+        &'w mut self,
+        forward: &'w Forward,
+        record: &'w mut Record,
+        awaited: Awaited,
+        tried: &'w mut Tried,
+    ) -> impl Future<Output = Result<Lease, Failure>> + 'w {
+        let next = Box::pin(lease::wait(self.worker, forward, record, awaited, tried));
+        self.watched(next)
+    }
+
     /// Bytes both ways after a 101.
-    async fn tunnel(&mut self, mut lease: Lease, mut answer: Answer, idle: Duration, record: &mut Record) {
+    async fn tunnel(&mut self, lease: &mut Lease, said: Option<Block>, idle: Duration, record: &mut Record) {
         let Some(Sender::One(instance)) = lease.sender() else { return };
-        let mut tunnel = Tunnel::new(self.inbox.take(), answer.inbox.take(), &self.worker.blocks);
+        let mut tunnel = Tunnel::new(self.inbox.take(), said, &self.worker.blocks);
         let deadline = self.worker.timers.deadline(idle);
         let (mut passed, mut lingers) = ((0, 0), false);
         let ended = poll_fn(|context| {
@@ -353,18 +359,30 @@ impl Client<'_> {
     }
 }
 
-// === impl Parts ===
+// === impl Halves ===
 
-/// The parts of one exchange, borrowed together.
-struct Parts<'p> {
-    upload: &'p mut Upload,
-    download: &'p mut Download,
-    answer: &'p mut Answer,
-    clock: &'p mut Clock,
-    instance: &'p mut upstream::Stream,
+/// Both directions of an exchange, as far as they are.
+struct Halves {
+    upload: Upload,
+    download: Download,
+    answer: Answer,
+    clock: Clock,
 }
 
-impl Parts<'_> {
+impl Halves {
+    /// Begins anew, for another connection.
+    fn again(&mut self, inbox: &mut Option<Block>) {
+        self.upload.again(inbox);
+        self.answer = Answer::default();
+        self.clock.disarm();
+    }
+
+    /// Gives the buffers back.
+    fn recycle(self, worker: &Worker) {
+        worker.recycle(self.download.into_buffer());
+        worker.recycle(self.upload.into_buffer());
+    }
+
     /// Ready when the instance takes too long. It has its time to take more of the request, from the request's end on
     /// for the head of the answer, and for each piece of it.
     fn poll_instance(
@@ -381,7 +399,7 @@ impl Parts<'_> {
             (true, Some(_)) => Awaits::More,
             (true, None) | (false, _) => Awaits::Nothing,
         };
-        let clock = &mut *self.clock;
+        let clock = &mut self.clock;
         if awaits != clock.awaits || (moved && awaits != Awaits::FirstByte) {
             clock.awaits = awaits;
             match awaits {

@@ -33,7 +33,7 @@ use crate::proxy::{
         meter::{Meter, TooLong},
     },
     io::BLOCK,
-    upstream::{Lease, Sender, Tried, mirror::Copy},
+    upstream::{Lease, Sender, mirror::Copy},
     worker::{
         Worker,
         record::Record,
@@ -42,15 +42,15 @@ use crate::proxy::{
 };
 
 /// Runs the exchange to its end.
-pub(super) async fn exchange(client: &mut Client<'_>, mut plan: Plan, record: &mut Record) -> Outcome {
+pub(super) async fn exchange(client: &mut Client<'_>, plan: &mut Plan, record: &mut Record) -> Outcome {
     let body = plan.forward.body;
     let feed = (!body.is_empty()).then(Feed::default);
-    let mut copy = copy(client.worker, &plan);
-    let request = match request(&plan, feed.clone()) {
+    let mut copy = copy(client.worker, plan);
+    let request = match request(plan, feed.clone()) {
         Ok(request) => request,
         Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
     };
-    let lease = match client.lease(&plan.forward, record, &mut Tried::default()).await {
+    let lease = match client.lease(&plan.forward, record).await {
         Ok(lease) => lease,
         Err(Failure::ClientGone) => return Outcome::Gone,
         Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
@@ -77,7 +77,7 @@ pub(super) async fn exchange(client: &mut Client<'_>, mut plan: Plan, record: &m
     }
     let outcome = call.run(client, &plan.forward, plan.wanted, lease, request, record).await;
     record.bytes_in = call.passed;
-    client.worker.recycle(plan.head);
+    client.worker.recycle(std::mem::take(&mut plan.head));
     outcome
 }
 

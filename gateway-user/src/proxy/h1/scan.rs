@@ -3,7 +3,9 @@
 //! A line ends with CR LF and with nothing else: a CR or LF alone, or a line that continues the one before (obs-fold,
 //! §5.2), makes two parsers see two messages.
 
-use memchr::memchr2;
+use std::sync::LazyLock;
+
+use memchr::{memchr2, memmem::Finder};
 
 /// Empty lines in front of a request that are passed over: old clients send one behind a body (RFC 9112 §2.2).
 const EMPTY_LINES: usize = 2;
@@ -35,6 +37,13 @@ pub(crate) enum Found {
 impl Scan {
     /// Looks at `bytes`, which begin with those of the call before.
     pub(crate) fn look(&mut self, bytes: &[u8]) -> Found {
+        // Mostly a head comes whole.
+        if self.line + self.seen == 0
+            && let Some(end) = END.find(bytes).map(|at| at + 4)
+            && bytes.get(..end).is_some_and(is_plain)
+        {
+            return Found::Head { start: 0, end };
+        }
         loop {
             let from = self.line + self.seen;
             let rest = bytes.get(from..).unwrap_or_default();
@@ -90,6 +99,19 @@ impl Scan {
             _ => Found::Partial,
         }
     }
+}
+
+/// The end of a head.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
+
+/// Whether nothing of a head calls for a closer look: every CR has its LF and every LF its CR, no line begins with white
+/// space, and the first one is not empty. All of it is looked at without a branch, many bytes at a time.
+fn is_plain(head: &[u8]) -> bool {
+    let broken =
+        |(&a, &b): (&u8, &u8)| ((a == b'\r') != (b == b'\n')) | ((a == b'\n') & ((b == b' ') | (b == b'\t')));
+    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
+    head.first().is_some_and(|first| !matches!(first, b'\r' | b'\n' | b' ' | b'\t'))
+        && !pairs.fold(false, |any, pair| any | broken(pair))
 }
 
 #[cfg(test)]

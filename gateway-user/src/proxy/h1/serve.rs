@@ -70,19 +70,26 @@ enum Judged {
 struct Server<'s> {
     worker: &'s Rc<Worker>,
     conn: &'s Rc<Conn>,
-    stream: Stream,
+    stream: &'s mut Stream,
     inbox: Option<Block>,
 }
 
 /// Serves `stream` until it ends; `inbox` was read of it already.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Option<Block>, conn: &Rc<Conn>) {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: &mut Stream, inbox: Option<Block>, conn: &Rc<Conn>) {
     let mut server = Server { worker, conn, stream, inbox };
     // On a plain port the head has begun already.
     if conn.phase.get() != Phase::Head {
         conn.enter(Phase::Head, server.head_deadline());
     }
     let next = loop {
-        match server.request().await {
+        let next = match server.head().await {
+            // Boxed for as long as the request takes: a connection that waits for one keeps nothing of it.
+            Ok(Some(length)) => Box::pin(server.request(length)).await,
+            Ok(None) => Next::Close,
+            // Where the request ends is not known, so nothing that follows can be read.
+            Err(failure) => server.refuse_unjudged(failure),
+        };
+        match next {
             Next::Request if conn.draining.get() && server.inbox.is_none() => break Next::Close,
             Next::Request => {}
             next @ (Next::Close | Next::Linger | Next::Drop) => break next,
@@ -106,78 +113,78 @@ impl Server<'_> {
         self.worker.timers.tick().saturating_add(Timers::ticks(limits.header))
     }
 
-    /// Waits for a request and serves it.
-    async fn request(&mut self) -> Next {
+    /// The length of the next request's head, which the inbox then begins with; `None`: the client ended.
+    async fn head(&mut self) -> Result<Option<usize>, Failure> {
         let mut scan = Scan::default();
         if self.inbox.is_some() && self.conn.phase.get() == Phase::Idle {
             self.conn.enter(Phase::Head, self.head_deadline());
         }
-        let length = match poll_fn(|context| self.poll_head(context, &mut scan)).await {
-            Ok(Some(length)) => length,
-            Ok(None) => return Next::Close,
-            Err(failure) => {
-                // Where the request ends is not known, so nothing that follows can be read.
-                self.refuse_unjudged(failure).await;
-                return Next::Linger;
-            }
-        };
+        poll_fn(|context| self.poll_head(context, &mut scan)).await
+    }
+
+    /// Serves the request whose head of `length` bytes the inbox begins with.
+    async fn request(&mut self, length: usize) -> Next {
         // The one clock reading of the request: throttle, log and metrics share it.
         let start = clock::now();
         let turn = self.worker.next_turn();
         let mut record = Record::open(self.worker, self.conn, start, turn);
-        let since = start.saturating_duration_since(self.worker.shared.base).as_nanos();
-        let moment = Moment { now: u64::try_from(since).unwrap_or(u64::MAX), turn, crowded: false };
-        match self.judge(length, moment, &mut record) {
-            Judged::Forward(plan) => self.forward(plan, record).await,
-            Judged::Answered { unread, keep_alive } => {
-                let _ = poll_fn(|context| self.stream.poll_sent(context)).await;
-                match (unread, keep_alive) {
-                    (true, _) => Next::Linger,
-                    (false, true) => Next::Request,
-                    (false, false) => Next::Close,
+        let moment = Moment { now: record.moment(), turn, crowded: false };
+        // Looked into where it is: a binding by value would be kept a second time while the exchange lasts.
+        let mut judged = self.judge(length, moment, &mut record);
+        match &mut judged {
+            Judged::Forward(plan) => {
+                let outcome = match record.afford(cost::REQUEST) {
+                    Err(failure) => Outcome::Refused { failure, read: plan.forward.body.is_empty() },
+                    Ok(()) => {
+                        let mut client = Client {
+                            worker: self.worker,
+                            conn: self.conn,
+                            stream: self.stream,
+                            inbox: &mut self.inbox,
+                        };
+                        if plan.forward.target.view.service.protocol.is_http2() {
+                            // Boxed: it is rare, and larger than all the rest.
+                            Box::pin(over_h2::exchange(&mut client, plan, &mut record)).await
+                        } else {
+                            client.exchange(plan, &mut record).await
+                        }
+                    }
+                };
+                match outcome {
+                    Outcome::Gone => Next::Drop,
+                    Outcome::Answered { read: false, .. } => Next::Linger,
+                    Outcome::Answered { keep_alive: true, .. } => Next::Request,
+                    Outcome::Answered { keep_alive: false, .. } => Next::Close,
+                    Outcome::Refused { failure, read } => {
+                        let keep_alive = self.refuse(failure, read, plan, &mut record);
+                        self.sent(!read, keep_alive).await
+                    }
                 }
             }
+            Judged::Answered { unread, keep_alive } => self.sent(*unread, *keep_alive).await,
         }
     }
 
-    async fn forward(&mut self, plan: Plan, mut record: Record) -> Next {
-        let (wanted, body) = (plan.wanted, plan.forward.body);
-        let (grpc, limit) = (plan.forward.grpc, plan.forward.target.view.service.body_limit);
-        let outcome = match record.afford(cost::REQUEST) {
-            Err(failure) => Outcome::Refused { failure, read: body.is_empty() },
-            Ok(()) => {
-                let mut client = Client {
-                    worker: self.worker,
-                    conn: self.conn,
-                    stream: &mut self.stream,
-                    inbox: &mut self.inbox,
-                };
-                if plan.forward.target.view.service.protocol.is_http2() {
-                    // Boxed: it is rare, and would make every idle connection larger.
-                    Box::pin(over_h2::exchange(&mut client, plan, &mut record)).await
-                } else {
-                    client.exchange(plan, &mut record).await
-                }
-            }
-        };
-        match outcome {
-            Outcome::Gone => Next::Drop,
-            Outcome::Answered { read: false, .. } => Next::Linger,
-            Outcome::Answered { keep_alive: true, .. } => Next::Request,
-            Outcome::Answered { keep_alive: false, .. } => Next::Close,
-            Outcome::Refused { failure, read } => {
-                record.refused(failure);
-                let limit = Some(limit).filter(|_| failure == Failure::BodyTooLarge);
-                let retry = (failure == Failure::Overloaded).then_some(1);
-                let answer = respond::refuse(failure, &Details { id: &record.id, grpc, retry, limit });
-                let keep_alive = wanted.keep_alive && read && !self.conn.draining.get();
-                self.answer(&answer, wanted.head, wanted.version, keep_alive).await;
-                match (read, keep_alive) {
-                    (false, _) => Next::Linger,
-                    (true, true) => Next::Request,
-                    (true, false) => Next::Close,
-                }
-            }
+    /// Writes the answer to a request that no instance answered, and says whether the connection goes on.
+    fn refuse(&mut self, failure: Failure, read: bool, plan: &Plan, record: &mut Record) -> bool {
+        record.refused(failure);
+        let limit = plan.forward.target.view.service.body_limit;
+        let limit = Some(limit).filter(|_| failure == Failure::BodyTooLarge);
+        let retry = (failure == Failure::Overloaded).then_some(1);
+        let details = Details { id: &record.id, grpc: plan.forward.grpc, retry, limit };
+        let wanted = &plan.wanted;
+        let keep_alive = wanted.keep_alive && read && !self.conn.draining.get();
+        self.write(&respond::refuse(failure, &details), wanted.head, wanted.version, keep_alive);
+        keep_alive
+    }
+
+    /// Waits until an answer of the gateway's own is with the kernel; `unread`: something of the request was not read.
+    async fn sent(&mut self, unread: bool, keep_alive: bool) -> Next {
+        let _ = poll_fn(|context| self.stream.poll_sent(context)).await;
+        match (unread, keep_alive) {
+            (true, _) => Next::Linger,
+            (false, true) => Next::Request,
+            (false, false) => Next::Close,
         }
     }
 
@@ -326,8 +333,8 @@ impl Server<'_> {
         };
         let decoded = decompression.is_some();
         let mut out = self.worker.buffer();
-        let hand = Hand { id: record.id.as_str(), upgrade, expect, decoded };
-        self.instance_head(&mut out, head, &forward, hand);
+        let hand = Hand { id: record.id.as_bytes(), upgrade, expect, decoded };
+        self.instance_head(&mut out, head, connection, &forward, hand);
         let idempotent = matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE");
         Ok(Plan { forward, head: out, wanted, idempotent, decompression })
     }
@@ -345,7 +352,14 @@ impl Server<'_> {
         }
     }
 
-    fn instance_head(&self, out: &mut Vec<u8>, head: &Request<'_>, forward: &Forward, hand: Hand<'_>) {
+    fn instance_head(
+        &self,
+        out: &mut Vec<u8>,
+        head: &Request<'_>,
+        connection: Connection,
+        forward: &Forward,
+        hand: Hand<'_>,
+    ) {
         let Hand { id, upgrade, expect, decoded } = hand;
         let host = match (head.authority, head.fields.all("host").next()) {
             (Some(authority), _) => authority.as_bytes(),
@@ -372,32 +386,19 @@ impl Server<'_> {
             believed: told.believed(),
             decoded,
         };
-        let connection = Connection::read(&head.fields);
         write::request(out, &asked, &head.fields, head.fields.iter(), connection, |out| {
             told.write(&hop, host, out, write::begin_field, write::end_field);
         });
     }
 
-    /// Refuses what was no request head.
-    async fn refuse_unjudged(&mut self, failure: Failure) {
+    /// Writes the answer to what was no request head; it goes out before the end of the stream.
+    fn refuse_unjudged(&mut self, failure: Failure) -> Next {
         let turn = self.worker.next_turn();
         let mut record = Record::open(self.worker, self.conn, clock::now(), turn);
         record.refused_unread(failure);
-        let answer =
-            respond::refuse(failure, &Details { id: &record.id, grpc: false, retry: None, limit: None });
-        self.answer(&answer, false, Version::Http11, false).await;
-    }
-
-    /// Sends an answer of the gateway's own.
-    async fn answer(
-        &mut self,
-        answer: &Answer<body::Answer>,
-        head: bool,
-        version: Version,
-        keep_alive: bool,
-    ) {
-        self.write(answer, head, version, keep_alive);
-        let _ = poll_fn(|context| self.stream.poll_sent(context)).await;
+        let details = Details { id: &record.id, grpc: false, retry: None, limit: None };
+        self.write(&respond::refuse(failure, &details), false, Version::Http11, false);
+        Next::Linger
     }
 
     fn write(&mut self, answer: &Answer<body::Answer>, head: bool, version: Version, keep_alive: bool) {
@@ -448,7 +449,7 @@ impl Server<'_> {
 
 /// What the instance's head says besides the client's own.
 struct Hand<'h> {
-    id: &'h str,
+    id: &'h [u8],
     upgrade: Option<&'h [u8]>,
     expect: bool,
     /// The body is decompressed on the way.

@@ -71,13 +71,14 @@ pub(crate) enum Stopped {
 // === impl Upload ===
 
 impl Upload {
-    /// `limit` is for the bytes of the body; `keep`: it may have to be sent again.
+    /// `limit` is for the bytes of the body; `keep`: it may have to be sent again; `copy` is sent along.
     pub(crate) fn new(
         head: Vec<u8>,
         body: Body,
         limit: u64,
         keep: bool,
         decompression: Option<Box<Decompression>>,
+        copy: Option<Box<Copy>>,
     ) -> Self {
         Self {
             head_length: head.len(),
@@ -93,7 +94,7 @@ impl Upload {
             tail: Vec::new(),
             with_head: true,
             last: false,
-            copy: None,
+            copy,
             written: 0,
             began: false,
             done: false,
@@ -101,11 +102,6 @@ impl Upload {
             passed: 0,
             waiting: false,
         }
-    }
-
-    /// A copy is to be sent along.
-    pub(crate) fn copy(&mut self, copy: Box<Copy>) {
-        self.copy = Some(copy);
     }
 
     /// Whether the request is with the instance.
@@ -305,10 +301,14 @@ impl Upload {
                 skip -= skipped;
                 IoSlice::new(part.get(skipped..).unwrap_or_default())
             });
-            if slices.iter().all(|slice| slice.is_empty()) {
-                break;
-            }
-            let count = ready!(Pin::new(&mut *instance).poll_write_vectored(context, &slices))?;
+            let instance = Pin::new(&mut *instance);
+            // Mostly there is a head and nothing else, and one piece is cheaper for the kernel than a list of one.
+            let written = match slices.map(|slice| !slice.is_empty()) {
+                [false, false, false, false] => break,
+                [true, false, false, false] => instance.poll_write(context, &slices[0]),
+                _ => instance.poll_write_vectored(context, &slices),
+            };
+            let count = ready!(written)?;
             if count == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }

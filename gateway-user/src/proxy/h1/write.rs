@@ -26,7 +26,7 @@ pub(crate) struct ForInstance<'a> {
     pub(crate) upgrade: Option<&'a [u8]>,
     /// The client waits for a 100 before it sends its body.
     pub(crate) expect: bool,
-    pub(crate) id: &'a str,
+    pub(crate) id: &'a [u8],
     /// Pass the client's token on.
     pub(crate) token: bool,
     /// What forwarders told of the way is believed and continued.
@@ -75,7 +75,7 @@ pub(crate) fn request<'f, F: Fields>(
         field(out, name, value);
     }
     forwarding(out);
-    field(out, b"x-request-id", asked.id.as_bytes());
+    field(out, b"x-request-id", asked.id);
     if let Some(protocol) = asked.upgrade {
         field(out, b"connection", b"upgrade");
         field(out, b"upgrade", protocol);
@@ -130,10 +130,10 @@ pub(crate) struct ForClient<'a> {
 pub(crate) fn response(
     out: &mut Vec<u8>,
     head: &Response<'_>,
+    connection: Connection,
     answer: &ForClient<'_>,
 ) -> Result<(), Failure> {
     status_line(out, head.status, head.reason);
-    let connection = Connection::read(&head.fields);
     let encoding = encoding(answer.coding);
     let framed_anew = matches!(answer.body, Body::Chunked | Body::Close);
     let mut dated = false;
@@ -312,7 +312,7 @@ mod tests {
             body: Body::None,
             upgrade: None,
             expect: false,
-            id: "7",
+            id: b"7",
             token: false,
             believed: false,
             decoded: false,
@@ -365,7 +365,7 @@ mod tests {
             coding: Choice::Pass,
             switching: false,
         };
-        response(&mut out, &head, &answer).unwrap();
+        response(&mut out, &head, Connection::read(&head.fields), &answer).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 200 Fine\r\nETag: \"a\"\r\nDate: then\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -373,7 +373,7 @@ mod tests {
         answer.coding = Choice::Encode { encoding: Encoding::Gzip, events: false };
         answer.keep_alive = false;
         let mut out = Vec::new();
-        response(&mut out, &head, &answer).unwrap();
+        response(&mut out, &head, Connection::read(&head.fields), &answer).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 200 Fine\r\netag: W/\"a\"\r\nDate: then\r\nvary: accept-encoding\r\ncontent-encoding: gzip\r\n\

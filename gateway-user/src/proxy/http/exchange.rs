@@ -66,8 +66,6 @@ pub(crate) async fn run(
     let start = clock::now();
     let turn = worker.next_turn();
     let mut record = Record::open(&worker, &conn, start, turn);
-    let now =
-        u64::try_from(start.saturating_duration_since(worker.shared.base).as_nanos()).unwrap_or(u64::MAX);
     let (mut parts, body) = request.into_parts();
     let head = Head {
         method: parts.method.as_str(),
@@ -78,7 +76,7 @@ pub(crate) async fn run(
     };
     let asked = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let crowded = is_crowded(&parts.headers, worker.shared.config.limits.head_fields);
-    let moment = Moment { now, turn, crowded };
+    let moment = Moment { now: record.moment(), turn, crowded };
     let mut forward = match judge(&worker, &conn, &head, asked, moment, &mut record) {
         Ok(forward) => forward,
         Err(answer) => return Ok(*answer),
@@ -349,7 +347,7 @@ impl Sending<'_> {
             body,
             upgrade: None,
             expect: false,
-            id: self.record.id.as_str(),
+            id: self.record.id.as_bytes(),
             token: forward.target.view.service.forward_token,
             believed: told.believed(),
             decoded: false,

@@ -33,11 +33,17 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
     let _seat = worker.live.open(&conn, worker.id);
     let limits = &worker.shared.config.limits;
     conn.enter(Phase::Handshake, worker.timers.tick().saturating_add(Timers::ticks(limits.handshake)));
-    let socket = Socket::new(stream, &conn, &worker.timers, limits);
+    let mut stream = Stream::plain(Socket::new(stream, &conn, &worker.timers, limits), &worker.blocks);
     // Pinned where it is: handed on by value it would be there twice.
     let served = pin!(async {
-        if proxy_protocol::accept(&worker, &conn, socket.tcp()).await {
-            serve(&worker, socket, &conn).await;
+        if !proxy_protocol::accept(&worker, &conn, stream.tcp()).await {
+            return;
+        }
+        match spoken(&worker, &mut stream, &conn).await {
+            Some(Spoken::Http1(seen)) => h1::serve(&worker, &mut stream, seen, &conn).await,
+            // Boxed: what is there for others shall not make every idle connection larger.
+            Some(Spoken::Http2) => Box::pin(h2::serve(&worker, stream, &conn)).await,
+            None => {}
         }
     });
     until_ended(&conn, served).await;
@@ -49,6 +55,13 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, conn: Rc<C
         }
         Some(Phase::Handshake | Phase::Idle | Phase::Head | Phase::Busy) | None => {}
     }
+}
+
+/// What a client speaks.
+enum Spoken {
+    /// With the first bytes, if they were read to find out.
+    Http1(Option<Block>),
+    Http2,
 }
 
 /// Runs `future` until it is done or the connection is told to end; whatever it holds is dropped then.
@@ -63,32 +76,28 @@ async fn until_ended(conn: &Conn, mut future: Pin<&mut impl Future<Output = ()>>
     .await;
 }
 
-async fn serve(worker: &Rc<Worker>, socket: Socket, conn: &Rc<Conn>) {
-    let mut stream = Stream::plain(socket, &worker.blocks);
+/// Brings the connection to where it carries HTTP; `None`: it does not get there.
+async fn spoken(worker: &Rc<Worker>, stream: &mut Stream, conn: &Rc<Conn>) -> Option<Spoken> {
     if conn.scheme == Scheme::Http {
-        let Ok((prior, seen)) = first_bytes(worker, conn, &mut stream).await else { return };
-        if prior {
-            stream.put_back(seen);
-            Box::pin(h2::serve(worker, stream, conn)).await;
-        } else {
-            h1::serve(worker, stream, Some(seen), conn).await;
+        let (prior, seen) = first_bytes(worker, conn, stream).await.ok()?;
+        if !prior {
+            return Some(Spoken::Http1(Some(seen)));
         }
-        return;
+        stream.put_back(seen);
+        return Some(Spoken::Http2);
     }
-    let counters = Arc::clone(&conn.counters.borrow());
+    // Boxed: it is there for a moment.
+    let secured = Box::pin(handshake(worker, stream, conn)).await;
+    let counters = conn.counters.borrow();
     let cells = counters.worker(worker.id);
-    // Boxed, as is HTTP/2: what is there for a moment, or for others, shall not make every idle connection larger.
-    if Box::pin(handshake(worker, &mut stream, conn)).await.is_none() {
+    if secured.is_none() {
         cells.handshake_failures.add(1);
-        return;
+        return None;
     }
     cells.handshakes.add(1);
     conn.grant.borrow_mut().shrink_to(cost::CONNECTION);
-    if stream.session().and_then(|session| session.alpn()) == Some(b"h2") {
-        Box::pin(h2::serve(worker, stream, conn)).await;
-    } else {
-        h1::serve(worker, stream, None, conn).await;
-    }
+    let http2 = stream.session().and_then(|session| session.alpn()) == Some(b"h2");
+    Some(if http2 { Spoken::Http2 } else { Spoken::Http1(None) })
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2. Who is late in the middle does not.
@@ -168,6 +177,6 @@ mod tests {
         fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size(connection) <= 4096, "{}", size(connection));
+        assert!(size(connection) <= 1024, "{}", size(connection));
     }
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use super::{BLOCK, Block, Blocks, Outbox};
 use crate::proxy::{listener::socket::Socket, tls::Session};
@@ -39,6 +42,11 @@ impl Stream {
             ended: false,
             blocks: Rc::clone(blocks),
         }
+    }
+
+    /// The bare socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        self.socket.tcp()
     }
 
     /// Shakes hands. `turn` is waited for before the first expensive step.
@@ -139,6 +147,13 @@ impl Stream {
         context: &mut Context<'_>,
         inbox: &mut Option<Block>,
     ) -> Poll<io::Result<usize>> {
+        // While there is nothing to decrypt, no block is taken for what it says.
+        if let Some(session) = self.tls.as_deref_mut().filter(|session| session.is_empty())
+            && self.unread.is_none()
+            && ready!(poll_ciphertext(session, &self.blocks, &mut self.socket, context))? == 0
+        {
+            return Poll::Ready(Ok(0));
+        }
         let mut block = inbox.take().unwrap_or_else(|| self.blocks.take());
         let filled = self.poll_fill(context, &mut block);
         if !block.is_empty() {

@@ -77,6 +77,11 @@ impl Session {
         self.closed && self.early.is_empty()
     }
 
+    /// Whether nothing of the client's is at hand, neither ciphertext nor plaintext, and more may come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_none() && self.early.is_empty() && !self.closed
+    }
+
     /// Moves plaintext that was decrypted before into `into`.
     pub(crate) fn take_early(&mut self, into: &mut Block) -> usize {
         if self.early.is_empty() {

@@ -115,6 +115,8 @@ pub(crate) struct Worker {
     /// The turn of TLS handshakes.
     pub(crate) turnstile: Turnstile,
     pub(crate) log: RefCell<access::Buffer>,
+    /// The times of its lines.
+    pub(crate) stamps: RefCell<access::Stamps>,
     pub(crate) blocks: Rc<Blocks>,
     /// `Date`, with the second that it is of.
     dated: RefCell<(u64, Date)>,
@@ -241,6 +243,7 @@ impl Worker {
             gate: Gate::default(),
             turnstile: Turnstile::default(),
             log: RefCell::new(shared.log.buffer()),
+            stamps: RefCell::default(),
             blocks: Rc::default(),
             dated: RefCell::default(),
             spare: RefCell::default(),

@@ -1,6 +1,11 @@
 //! What is noted of one request, from its head to the last byte: counters and the access log line.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::HeaderValue;
 
@@ -31,6 +36,8 @@ pub(crate) struct Record {
     worker: Rc<Worker>,
     conn: Rc<Conn>,
     start: Instant,
+    /// The same since the origin of the clock that all workers share.
+    since: Duration,
     pub(crate) id: RequestId,
     line: Vec<u8>,
     /// The TCP peer speaks for another.
@@ -49,6 +56,8 @@ pub(crate) struct Record {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     first_byte: u64,
+    /// µs to the last byte, where that is known; else 0, and the clock is asked at the end.
+    lasted: u64,
     /// The memory that the request may hold, until its last byte is through.
     grant: Option<Grant>,
 }
@@ -82,6 +91,10 @@ impl RequestId {
         Self(text)
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -100,6 +113,7 @@ impl Record {
             worker: Rc::clone(worker),
             conn: Rc::clone(conn),
             start,
+            since: start.saturating_duration_since(worker.shared.base),
             id: RequestId::new(worker.prefix, turn),
             line: Vec::new(),
             relayed: conn.client.borrow().declared,
@@ -113,8 +127,19 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             first_byte: 0,
+            lasted: 0,
             grant: None,
         }
+    }
+
+    /// Nanoseconds from the origin of the clock that all workers share to the request.
+    pub(crate) fn moment(&self) -> u64 {
+        u64::try_from(self.since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When the request came, since the Unix epoch.
+    fn at(&self) -> Duration {
+        self.worker.epoch.get() + self.since
     }
 
     /// Notes the head. The text is copied now, because the head moves on to the instance.
@@ -125,14 +150,13 @@ impl Record {
         }
         let mut line = self.worker.buffer();
         line.extend_from_slice(b"{\"time\":\"");
-        let since = self.start.saturating_duration_since(self.worker.shared.base);
-        access::time(&mut line, self.worker.epoch.get() + since);
+        self.worker.stamps.borrow_mut().time(&mut line, self.at());
         line.extend_from_slice(b"\",\"request_id\":\"");
-        line.extend_from_slice(self.id.as_str().as_bytes());
+        line.extend_from_slice(&self.id.0);
         line.extend_from_slice(b"\",\"generation\":");
         access::number(&mut line, asked.generation);
         line.extend_from_slice(b",\"listener\":");
-        access::string(&mut line, asked.listener.as_bytes());
+        quoted(&mut line, asked.listener.as_bytes());
         line.extend_from_slice(b",\"client\":\"");
         let client = self.conn.client.borrow();
         match asked.client {
@@ -153,7 +177,7 @@ impl Record {
         line.extend_from_slice(b",\"method\":");
         access::string(&mut line, asked.method.as_bytes());
         line.extend_from_slice(b",\"host\":");
-        access::string(&mut line, asked.host.as_bytes());
+        quoted(&mut line, asked.host.as_bytes());
         line.extend_from_slice(b",\"path\":");
         access::string(&mut line, asked.path.as_bytes());
         self.line = line;
@@ -170,10 +194,7 @@ impl Record {
         }
         if !self.line.is_empty() {
             self.line.extend_from_slice(b",\"route\":");
-            access::string(
-                &mut self.line,
-                route.map_or(PREDICT.trim_end_matches('/'), |name| name).as_bytes(),
-            );
+            quoted(&mut self.line, route.map_or(PREDICT.trim_end_matches('/'), |name| name).as_bytes());
         }
     }
 
@@ -262,6 +283,11 @@ impl Record {
         }
     }
 
+    /// The answer came in one piece: its first byte was its last.
+    pub(crate) fn at_once(&mut self) {
+        self.lasted = self.first_byte;
+    }
+
     /// The answer's last byte passed.
     pub(crate) fn completed(&mut self) {
         self.complete = true;
@@ -324,7 +350,7 @@ impl Record {
         let status = if self.complete { self.status } else { Failure::ClientGone.status() };
         let class = class(status);
         if (200..300).contains(&status) {
-            let now = self.worker.epoch.get() + self.start.saturating_duration_since(self.worker.shared.base);
+            let now = self.at();
             if self.conn.serves(now.as_secs()) {
                 self.worker.shared.config.reports.served(self.conn.peer.ip(), now);
             }
@@ -360,9 +386,8 @@ impl Record {
     fn write(&mut self, micros: u64) {
         let mut line = std::mem::take(&mut self.line);
         if let Some(target) = &self.target {
-            line.extend_from_slice(b",\"service\":\"");
-            line.extend_from_slice(target.view.service.name.as_bytes());
-            line.push(b'"');
+            line.extend_from_slice(b",\"service\":");
+            quoted(&mut line, target.view.service.name.as_bytes());
         }
         if let Some(pick) = &self.pick {
             line.extend_from_slice(b",\"instance\":");
@@ -378,9 +403,8 @@ impl Record {
         access::number(&mut line, u64::from(status));
         let reason = if self.complete { self.reason } else { Failure::ClientGone.name() };
         if !reason.is_empty() {
-            line.extend_from_slice(b",\"reason\":\"");
-            line.extend_from_slice(reason.as_bytes());
-            line.push(b'"');
+            line.extend_from_slice(b",\"reason\":");
+            quoted(&mut line, reason.as_bytes());
         }
         for (name, value) in [
             (&b",\"bytes_in\":"[..], self.bytes_in()),
@@ -399,7 +423,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let micros = micros(self.start);
+        let micros = if self.lasted == 0 { micros(self.start) } else { self.lasted };
         self.count(micros);
         if !self.line.is_empty() {
             self.write(micros);
@@ -412,6 +436,13 @@ impl Drop for Record {
             self.conn.enter(Phase::Idle, self.worker.timers.tick().saturating_add(idle));
         }
     }
+}
+
+/// Appends, in quotes, what cannot have anything in it that JSON would have to escape: names, reasons, a host that was checked.
+fn quoted(line: &mut Vec<u8>, text: &[u8]) {
+    line.push(b'"');
+    line.extend_from_slice(text);
+    line.push(b'"');
 }
 
 fn micros(start: Instant) -> u64 {
