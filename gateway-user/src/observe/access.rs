@@ -33,7 +33,7 @@ pub enum Target {
 /// Buffers that may wait for the writer.
 const QUEUE: usize = 64;
 /// Size at which a worker hands its buffer over at once.
-const FULL: usize = 32 * 1024;
+const FULL: usize = 64 * 1024;
 
 /// The writer's end that a worker holds.
 #[derive(Clone, Debug)]

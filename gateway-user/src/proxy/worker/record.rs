@@ -175,7 +175,7 @@ impl Record {
             access::string(&mut line, self.conn.peer.ip().to_canonical().to_string().as_bytes());
         }
         line.extend_from_slice(b",\"method\":");
-        access::string(&mut line, asked.method.as_bytes());
+        quoted(&mut line, asked.method.as_bytes());
         line.extend_from_slice(b",\"host\":");
         quoted(&mut line, asked.host.as_bytes());
         line.extend_from_slice(b",\"path\":");
@@ -391,7 +391,7 @@ impl Record {
         }
         if let Some(pick) = &self.pick {
             line.extend_from_slice(b",\"instance\":");
-            access::string(&mut line, pick.pool().place.name.as_bytes());
+            quoted(&mut line, pick.pool().place.name.as_bytes());
         }
         if self.retries > 0 {
             line.extend_from_slice(b",\"retries\":");
@@ -438,7 +438,8 @@ impl Drop for Record {
     }
 }
 
-/// Appends, in quotes, what cannot have anything in it that JSON would have to escape: names, reasons, a host that was checked.
+/// Appends, in quotes, what cannot have anything in it that JSON would have to escape: names, reasons, methods (RFC 9110
+/// §5.6.2 has no quote in a token), hosts and addresses that were checked.
 fn quoted(line: &mut Vec<u8>, text: &[u8]) {
     line.push(b'"');
     line.extend_from_slice(text);
