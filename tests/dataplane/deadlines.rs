@@ -65,6 +65,30 @@ fn a_dialogue_may_be_silent_for_as_long_as_the_service_says() {
     assert_eq!(client.chunk().unwrap(), None);
 }
 
+/// A dialogue is silent when neither side talks: who listens is not cut while the other goes on, and both are once
+/// nobody does.
+#[test]
+fn who_listens_in_a_dialogue_is_not_silent() {
+    let upstream = Upstream::new();
+    let mut world = World::new(&[upstream.address]);
+    world.edit(|service| service.timeouts.idle = Duration::from_millis(500));
+    let mut listens = world.plain();
+    listens.send(post(&world, "/events/30", "Transfer-Encoding: chunked"));
+    listens.send("1\r\na\r\n");
+    assert_eq!(listens.head().unwrap().status, 200);
+    for left in (0..30).rev() {
+        assert_eq!(listens.chunk().unwrap(), Some(format!("data: {left}\n\n").into_bytes()));
+    }
+    assert_eq!(listens.chunk().unwrap(), None);
+
+    let mut talks = world.plain();
+    talks.send(post(&world, "/echo", "Transfer-Encoding: chunked"));
+    talks.send("1\r\na\r\n");
+    assert_eq!(talks.head().unwrap().status, 200);
+    assert_eq!(talks.chunk().unwrap(), Some(b"a".to_vec()));
+    assert!(talks.ended(Duration::from_secs(5)).is_some(), "nobody talks");
+}
+
 /// An instance that takes the connection and a part of the body, and no more, held the request for ever.
 #[test]
 fn an_instance_that_stops_to_read_is_504() {

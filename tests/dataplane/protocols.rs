@@ -193,6 +193,8 @@ fn who_calls_a_grpc_stream_may_be_silent_while_it_is_answered() {
     let mut world = World::limited(&[plain.address], limits);
     let mut speaks = service("speaks", &[grpc.address]);
     speaks.protocol = Protocol::Grpc;
+    // A dialogue is silent when neither side talks.
+    speaks.timeouts.idle = Duration::from_millis(500);
     world.next.services.push(Arc::new(speaks));
     world.publish().unwrap();
     block_on(async {
@@ -200,7 +202,7 @@ fn who_calls_a_grpc_stream_may_be_silent_while_it_is_answered() {
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let silence = Box::pin(tokio::time::sleep(Duration::from_millis(1200)));
+        let silence = Box::pin(tokio::time::sleep(Duration::from_secs(10)));
         let body = Silent { first: Some(Bytes::from_static(b"\0\0\0\0\x02hi")), silence };
         let ask = request(&world, "/api/predict/speaks/events/30", TOKEN)
             .header("content-type", "application/grpc")

@@ -241,7 +241,7 @@ impl Client<'_> {
         if let Poll::Ready(failure) = halves.poll_instance(context, forward, sending, up + down > 0) {
             return Poll::Ready(Err(failure));
         }
-        self.poll_client(context, halves, forward, up)
+        self.poll_client(context, halves, forward, (up, down))
     }
 
     /// Ready when the client takes too long for its body.
@@ -250,7 +250,7 @@ impl Client<'_> {
         context: &mut Context<'_>,
         halves: &mut Halves,
         forward: &Forward,
-        arrived: u64,
+        (arrived, answered): (u64, u64),
     ) -> Poll<Result<End, Failure>> {
         let Some(patience) = &mut halves.clock.client else { return Poll::Pending };
         let tick = self.worker.timers.tick();
@@ -271,6 +271,8 @@ impl Client<'_> {
             patience.deadline.disarm();
             return Poll::Pending;
         }
+        // It listens while the instance talks.
+        patience.idling &= answered == 0;
         patience.wait(halves.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
         patience.deadline.poll(context).map(|Late| Err(Failure::ClientTimeout))
     }

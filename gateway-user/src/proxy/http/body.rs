@@ -6,7 +6,7 @@ use std::{
     error, fmt,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use crate::proxy::{
     upstream::{Call, Lease, mirror::Copy},
     worker::{
         record::Record,
-        timer::{Deadline, Timers},
+        timer::{Deadline, Late, Timers},
     },
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Progress {
     pub(crate) dialogue: Cell<bool>,
     /// The client is waited for.
     pub(crate) waiting: Cell<bool>,
+    /// Tick at which something passed last, either way: a dialogue is silent when neither side talks.
+    moved: Cell<u32>,
 }
 
 /// Bytes of a body that are kept in case the request must be sent once more: most are far smaller, and a larger one is
@@ -108,7 +110,7 @@ struct Transfer {
     decompression: Option<Box<Decompression>>,
     progress: Rc<Progress>,
     floor: Floor,
-    /// In a dialogue, for how long the client may be silent.
+    /// For how long a dialogue may be silent.
     idle: Duration,
     timers: Rc<Timers>,
     deadline: Deadline,
@@ -128,6 +130,13 @@ pub(crate) struct Bounds {
 // === impl Progress ===
 
 impl Progress {
+    /// Tick up to which a dialogue may be silent, as far as it has begun.
+    fn until(&self, idle: Duration) -> Option<u32> {
+        Some(self.moved.get())
+            .filter(|moved| *moved != 0)
+            .map(|moved| moved.saturating_add(Timers::ticks(idle)))
+    }
+
     /// Whether the body can be sent from its beginning once more.
     pub(crate) fn is_whole(&self) -> bool {
         self.kept.borrow().is_some() && (self.sent.get() || self.rest.borrow().is_some())
@@ -284,7 +293,7 @@ impl Body for Upload {
         match polled {
             Poll::Pending => {
                 transfer.wait();
-                transfer.deadline.poll(context).map(|_| Some(Err(transfer.fail(Failure::ClientTimeout))))
+                transfer.poll_late(context).map(|Late| Some(Err(transfer.fail(Failure::ClientTimeout))))
             }
             Poll::Ready(None) => {
                 if let Err(failure) = transfer.complete() {
@@ -373,8 +382,21 @@ impl Transfer {
         self.progress.waiting.set(true);
     }
 
+    /// Ready when the client takes too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+        let late = ready!(self.deadline.poll(context));
+        match self.progress.until(self.idle).filter(|due| self.idling && *due > self.timers.tick()) {
+            Some(due) => {
+                self.deadline.set(due);
+                self.deadline.poll(context)
+            }
+            None => Poll::Ready(late),
+        }
+    }
+
     fn arrived(&mut self, bytes: u64) {
         self.floor.note(bytes, self.timers.tick());
+        self.progress.moved.set(self.timers.tick());
         self.progress.waiting.set(false);
         self.idling = false;
         self.deadline.disarm();
@@ -567,6 +589,19 @@ impl Relay {
         }
     }
 
+    /// Ready when the instance takes too long. It does not while the client talks: it listens.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+        let late = ready!(self.deadline.poll(context));
+        let until = self.record.progress.as_ref().and_then(|progress| progress.until(self.idle));
+        match until.filter(|due| *due > self.record.worker().timers.tick()) {
+            Some(due) => {
+                self.deadline.set(due);
+                self.deadline.poll(context)
+            }
+            None => Poll::Ready(late),
+        }
+    }
+
     /// The next frame of the instance's.
     fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
@@ -577,7 +612,7 @@ impl Relay {
                     self.waiting = true;
                     self.deadline.arm(self.idle);
                 }
-                self.deadline.poll(context).map(|_| Some(Err(self.fail(Failure::Idle))))
+                self.poll_late(context).map(|Late| Some(Err(self.fail(Failure::Idle))))
             }
             Poll::Ready(None) => {
                 self.end();
@@ -585,6 +620,9 @@ impl Relay {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;
+                if let Some(progress) = &self.record.progress {
+                    progress.moved.set(self.record.worker().timers.tick());
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(Err(self.fail(failure)))),
