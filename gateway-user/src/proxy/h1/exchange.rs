@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    clock::{Awaits, Clock},
     download::{Download, End, Shared, Wanted},
     over_h2,
     tunnel::Tunnel,
@@ -27,20 +28,13 @@ use crate::proxy::{
     },
     io::{Block, Stream},
     listener::live::Conn,
-    rate::Floor,
     upstream::{
         self, Answer, Lease, Sender, Tried,
         again::{Again, Attempt},
     },
-    worker::{
-        Worker,
-        record::Record,
-        timer::{Deadline, Late, Timers},
-    },
+    worker::{Worker, record::Record, timer::Late},
 };
 
-/// A client that waits for a 100 is told to go on after this long, whatever the instance does: some never say it.
-const CONTINUE: Duration = Duration::from_secs(1);
 /// How long one side of a tunnel may take to end once the other has broken off.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -72,32 +66,6 @@ pub(super) enum Outcome {
     Refused { failure: Failure, read: bool },
     /// The connection is of no use any more.
     Gone,
-}
-
-/// Deadlines of one exchange.
-struct Clock {
-    instance: Deadline,
-    /// What the instance's deadline is set for.
-    awaits: Awaits,
-    /// Most requests have no body, and nothing of the client's to wait for.
-    client: Option<Patience>,
-}
-
-/// How long a client may take for its body.
-struct Patience {
-    deadline: Deadline,
-    floor: Floor,
-    /// The deadline is that of a silence in a dialogue.
-    idling: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Awaits {
-    Nothing,
-    /// That it takes more of the request.
-    Taking,
-    FirstByte,
-    More,
 }
 
 // === impl Client ===
@@ -258,7 +226,7 @@ impl Client<'_> {
             patience.arrived(arrived, tick);
             halves.download.wanted.expect = false;
         }
-        if halves.download.wanted.expect && patience.deadline.poll(context).is_ready() {
+        if halves.download.wanted.expect && patience.poll(context).is_ready() {
             halves.download.wanted.expect = false;
             if self.stream.send(context, b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
                 return Poll::Ready(Err(Failure::ClientGone));
@@ -268,13 +236,15 @@ impl Client<'_> {
             return Poll::Pending;
         }
         if !halves.upload.is_waiting() {
-            patience.deadline.disarm();
+            patience.rest();
             return Poll::Pending;
         }
         // It listens while the instance talks.
-        patience.idling &= answered == 0;
+        if answered > 0 {
+            patience.listens();
+        }
         patience.wait(halves.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
-        patience.deadline.poll(context).map(|Late| Err(Failure::ClientTimeout))
+        patience.poll(context).map(|Late| Err(Failure::ClientTimeout))
     }
 
     /// Ready when the client is gone. What it sends ahead is kept, up to a block.
@@ -401,63 +371,6 @@ impl Halves {
             (true, Some(_)) => Awaits::More,
             (true, None) | (false, _) => Awaits::Nothing,
         };
-        let clock = &mut self.clock;
-        if awaits != clock.awaits || (moved && awaits != Awaits::FirstByte) {
-            clock.awaits = awaits;
-            match awaits {
-                Awaits::Nothing => clock.instance.disarm(),
-                Awaits::Taking | Awaits::FirstByte => clock.instance.arm(timeouts.first_byte),
-                Awaits::More => clock.instance.arm(timeouts.idle),
-            }
-        }
-        let late = if awaits == Awaits::More { Failure::Idle } else { Failure::FirstByte };
-        clock.instance.poll(context).map(|Late| late)
-    }
-}
-
-// === impl Clock ===
-
-impl Clock {
-    fn new(worker: &Rc<Worker>, forward: &Forward, expect: bool) -> Self {
-        let instance = worker.timers.deadline(forward.target.view.service.timeouts.first_byte);
-        instance.disarm();
-        let client = (!forward.body.is_empty()).then(|| Patience::new(worker, expect));
-        Self { instance, awaits: Awaits::Nothing, client }
-    }
-
-    fn disarm(&mut self) {
-        self.awaits = Awaits::Nothing;
-        self.instance.disarm();
-    }
-}
-
-// === impl Patience ===
-
-impl Patience {
-    pub(super) fn new(worker: &Rc<Worker>, expect: bool) -> Self {
-        let limits = &worker.shared.config.limits;
-        let deadline = worker.timers.deadline(CONTINUE);
-        if !expect {
-            deadline.disarm();
-        }
-        let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
-        Self { deadline, floor, idling: false }
-    }
-
-    fn arrived(&mut self, bytes: u64, tick: u32) {
-        self.floor.note(bytes, tick);
-        self.idling = false;
-        self.deadline.disarm();
-    }
-
-    /// The client is waited for: it keeps a rate until it is answered, and then may be silent for as long as the
-    /// service lets it.
-    fn wait(&mut self, dialogue: bool, idle: Duration, tick: u32) {
-        if !dialogue {
-            self.floor.wait(tick);
-            self.deadline.set(self.floor.due().unwrap_or_default());
-        } else if !std::mem::replace(&mut self.idling, true) {
-            self.deadline.arm(idle);
-        }
+        self.clock.poll_instance(context, awaits, moved, timeouts)
     }
 }

@@ -6,6 +6,7 @@
 
 mod body;
 mod chunked;
+mod clock;
 mod download;
 mod exchange;
 mod head;
