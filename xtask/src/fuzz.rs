@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context as _, bail};
 
@@ -33,6 +36,9 @@ const FLAGS: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
+/// Targets that run at a time: each has one busy thread, and half of them a gateway's beside it.
+const AT_ONCE: usize = 2;
+
 /// The most of a crash's input that is printed.
 const SHOWN: usize = 4096;
 
@@ -52,10 +58,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     build.args(["build", "--quiet", "--package", "gateway-fuzz", "--profile", "fuzz", "--target", &host]);
     build.env("CARGO_TARGET_DIR", &home).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
     run::check(&mut build)?;
-    for name in chosen {
-        fuzz(name, &home, &home.join(&host).join("fuzz").join(name), arguments.seconds)?;
+    let programs = home.join(&host).join("fuzz");
+    let results = Mutex::new(Vec::new());
+    let queue = Mutex::new(chosen.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(name) = next() {
+            let result = fuzz(name, &home, &programs.join(name), arguments.seconds);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    // One that found something stops no other.
+    let failed =
+        results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().filter_map(Result::err);
+    match failed.map(|error| format!("{error:#}")).collect::<Vec<_>>() {
+        failures if failures.is_empty() => Ok(()),
+        failures => bail!("{}", failures.join("\n")),
     }
-    Ok(())
 }
 
 /// The names of the binaries in the package's manifest.
@@ -96,15 +116,22 @@ fn fuzz(name: &str, home: &Path, program: &Path, seconds: u32) -> anyhow::Result
         "-print_final_stats=1",
         "-verbosity=0",
     ]);
-    let result = run::check(&mut command);
+    let output = command.output().with_context(|| format!("cannot start `{}`", run::line(&command)))?;
+    // In one piece, so that targets do not talk over each other.
+    let mut told = std::io::stdout().lock();
+    writeln!(told, "==> fuzzed {name}")?;
+    told.write_all(&output.stdout)?;
+    told.write_all(&output.stderr)?;
     for path in files(&crashes)?.difference(&before) {
         let input = fs::read(path)?;
         let shown = input.get(..SHOWN).unwrap_or(&input);
-        println!("{}: {} bytes\n\"{}\"", path.display(), input.len(), shown.escape_ascii());
+        writeln!(told, "{}: {} bytes\n\"{}\"", path.display(), input.len(), shown.escape_ascii())?;
     }
-    result.with_context(|| {
-        format!("{name}: the input is printed above; run it again with `{} FILE`", program.display())
-    })
+    if !output.status.success() {
+        let status = output.status;
+        bail!("{name}: {status}; the input is printed above; run it again with `{} FILE`", program.display());
+    }
+    Ok(())
 }
 
 fn files(folder: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {

@@ -9,6 +9,7 @@ use super::{
     proxy_protocol::{Parsed, parse},
     sse::Scanner,
 };
+pub use crate::proxy::h1::fuzzing::{Chunks, Length, Relayed, Taken, answer, chunks, head};
 use crate::snapshot::http::Encoding;
 
 /// The decision on a PROXY protocol header: `None`: more is needed; the header's length, or the reason.

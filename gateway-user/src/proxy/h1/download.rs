@@ -255,11 +255,7 @@ impl Download {
         } && body != Body::Close;
         let compression = self.coding(&head, body, shared, &mut answer);
         let framed = if compression.is_some() { Body::Chunked } else { body };
-        answer.body = match (framed, self.wanted.version) {
-            (Body::Chunked | Body::Close, Version::Http10) => Body::Close,
-            (Body::Chunked | Body::Close, Version::Http11 | Version::Http2) => Body::Chunked,
-            (Body::None | Body::Length(_), _) => framed,
-        };
+        answer.body = for_client(framed, self.wanted.version);
         self.keep_alive &= answer.body != Body::Close;
         answer.keep_alive = self.keep_alive;
         write::response(&mut self.scratch, &head, connection, &answer)?;
@@ -387,10 +383,19 @@ impl Download {
     }
 }
 
+/// How the end of a body is told to a client.
+pub(super) fn for_client(body: Body, version: Version) -> Body {
+    match (body, version) {
+        (Body::Chunked | Body::Close, Version::Http10) => Body::Close,
+        (Body::Chunked | Body::Close, Version::Http11 | Version::Http2) => Body::Chunked,
+        (Body::None | Body::Length(_), _) => body,
+    }
+}
+
 /// Makes the bytes of `block` a chunk; with trailers, the last one. False: long trailers did not fit behind it, and
 /// `tail`, which ends the chunk, is to be sent after the block.
 #[must_use]
-fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u8>) -> bool {
+pub(super) fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u8>) -> bool {
     let mut line = [0; SIZE_LINE];
     let size = chunked::size_line(block.len(), &mut line);
     tail.clear();

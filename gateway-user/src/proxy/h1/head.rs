@@ -1,9 +1,10 @@
 //! Pure: message heads as parsed from bytes. [`super::scan`] found their ends before; nothing is copied.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
 use httparse::{Error, Header, Status};
 
+use super::scan::{Found, Scan};
 use crate::proxy::{
     failure::Failure,
     http::{
@@ -15,7 +16,7 @@ use crate::proxy::{
 /// Fields of any head that is looked at; a listener's limit is below.
 pub(crate) const FIELDS_MAX: usize = 256;
 /// Longest request target: what common clients and servers agree on (RFC 9112 §3 asks for 8000 at least).
-pub(crate) const TARGET_MAX: usize = 16 * 1024;
+const TARGET_MAX: usize = 16 * 1024;
 
 /// Longest method: as long as one that a route can name.
 const METHOD_MAX: usize = 32;
@@ -31,6 +32,13 @@ pub(crate) fn room<'b>() -> Room<'b> {
 /// The fields of a head in their order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines<'h>(&'h [Header<'h>]);
+
+/// The most that a client may say in one head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
+}
 
 /// A request head.
 #[derive(Debug)]
@@ -75,6 +83,29 @@ impl Fields for Lines<'_> {
 // === impl Request ===
 
 impl<'h> Request<'h> {
+    /// Where the head is in `bytes`, which begin with those of the call before; `None`: it has not ended yet.
+    ///
+    /// # Errors
+    /// It will not become one that is taken, whatever follows.
+    pub(crate) fn find(
+        scan: &mut Scan,
+        bytes: &[u8],
+        bounds: Bounds,
+    ) -> Result<Option<Range<usize>>, Failure> {
+        match scan.look(bytes) {
+            Found::Head { end, .. } if end > bounds.bytes => Err(Failure::HeadTooLarge),
+            Found::Head { start, end } => Ok(Some(start..end)),
+            Found::Bad => Err(Failure::BadHead),
+            Found::Partial if scan.first_line().is_some_and(|line| line > TARGET_MAX + 64) => {
+                Err(Failure::TargetTooLong)
+            }
+            Found::Partial if bytes.len() >= bounds.bytes || scan.lines() > bounds.fields + 1 => {
+                Err(Failure::HeadTooLarge)
+            }
+            Found::Partial => Ok(None),
+        }
+    }
+
     /// Parses a complete head.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ mod chunked;
 mod clock;
 mod download;
 mod exchange;
+#[doc(hidden)]
+pub(crate) mod fuzzing;
 mod head;
 mod over_h2;
 mod scan;

@@ -12,9 +12,9 @@ use http::Response as Answer;
 use super::{
     download::Wanted,
     exchange::{Client, Outcome, Plan},
-    head::{self, Request, TARGET_MAX},
+    head::{self, Bounds, Request},
     over_h2,
-    scan::{Found, Scan},
+    scan::Scan,
     write::{self, ForClient, ForInstance},
 };
 use crate::{
@@ -196,26 +196,12 @@ impl Server<'_> {
         scan: &mut Scan,
     ) -> Poll<Result<Option<usize>, Failure>> {
         let limits = &self.worker.shared.config.limits;
+        let bounds = Bounds { bytes: limits.head_bytes, fields: limits.head_fields };
         loop {
             if let Some(block) = &mut self.inbox {
-                match scan.look(block.data()) {
-                    Found::Head { end, .. } if end > limits.head_bytes => {
-                        return Poll::Ready(Err(Failure::HeadTooLarge));
-                    }
-                    Found::Head { start, end } => {
-                        block.consume(start);
-                        return Poll::Ready(Ok(Some(end - start)));
-                    }
-                    Found::Bad => return Poll::Ready(Err(Failure::BadHead)),
-                    Found::Partial if scan.first_line().is_some_and(|line| line > TARGET_MAX + 64) => {
-                        return Poll::Ready(Err(Failure::TargetTooLong));
-                    }
-                    Found::Partial
-                        if block.len() >= limits.head_bytes || scan.lines() > limits.head_fields + 1 =>
-                    {
-                        return Poll::Ready(Err(Failure::HeadTooLarge));
-                    }
-                    Found::Partial => {}
+                if let Some(place) = Request::find(scan, block.data(), bounds)? {
+                    block.consume(place.start);
+                    return Poll::Ready(Ok(Some(place.len())));
                 }
                 block.make_room();
                 if block.room() == 0 {

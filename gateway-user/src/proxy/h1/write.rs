@@ -135,7 +135,7 @@ pub(crate) fn response(
 ) -> Result<(), Failure> {
     status_line(out, head.status, head.reason);
     let encoding = encoding(answer.coding);
-    let framed_anew = matches!(answer.body, Body::Chunked | Body::Close);
+    let anew = is_length_anew(head.status, answer.body);
     let mut dated = false;
     for (name, value) in head.fields.iter() {
         if connection.ends(&head.fields, name) {
@@ -152,7 +152,7 @@ pub(crate) fn response(
                 continue;
             }
             13 if encoding.is_some() && is(b"accept-ranges") => continue,
-            14 if framed_anew && is(b"content-length") => continue,
+            14 if anew && is(b"content-length") => continue,
             _ => {}
         }
         field(out, name, value);
@@ -170,6 +170,12 @@ pub(crate) fn response(
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// Whether what the instance says of a length is not passed on: it frames the body and is written anew with the rest of
+/// the framing, or the answer never has a body, and none may be said (RFC 9110 §8.6). Some client would wait for it.
+fn is_length_anew(status: u16, body: Body) -> bool {
+    status < 200 || status == 204 || body != Body::None
 }
 
 /// Says that the body is compressed on the way, or would be for others.
@@ -192,8 +198,10 @@ fn encoding(coding: Choice) -> Option<&'static str> {
 
 /// What the connection does next, and how the body ends.
 fn framing(out: &mut Vec<u8>, body: Body, version: Version, keep_alive: bool) {
-    if body == Body::Chunked {
-        field(out, b"transfer-encoding", b"chunked");
+    match body {
+        Body::Chunked => field(out, b"transfer-encoding", b"chunked"),
+        Body::Length(length) => length_field(out, length),
+        Body::None | Body::Close => {}
     }
     match (keep_alive, version) {
         (false, _) => field(out, b"connection", b"close"),
@@ -216,7 +224,6 @@ pub(crate) fn own<'f>(
         field(out, name, value);
     }
     field(out, b"date", answer.date);
-    length_field(out, text.len() as u64);
     framing(out, Body::Length(text.len() as u64), answer.version, answer.keep_alive);
     out.extend_from_slice(b"\r\n");
     if !head {
@@ -248,11 +255,11 @@ fn length_field(out: &mut Vec<u8>, length: u64) {
 /// Writes the head of an answer that came in frames.
 pub(super) fn converted(out: &mut Vec<u8>, status: u16, fields: &http::HeaderMap, answer: &ForClient<'_>) {
     status_line(out, status, reason(status));
-    let framed_anew = matches!(answer.body, Body::Chunked | Body::Close);
+    let anew = is_length_anew(status, answer.body);
     let encoded = encoding(answer.coding).is_some();
     for (name, value) in fields {
         let name = name.as_str().as_bytes();
-        let gone = (framed_anew && name == b"content-length") || (encoded && name == b"accept-ranges");
+        let gone = (anew && name == b"content-length") || (encoded && name == b"accept-ranges");
         if encoded && name == b"etag" && !value.as_bytes().starts_with(b"W/") {
             field(out, name, &[b"W/", value.as_bytes()].concat());
         } else if !(is_hop_by_hop(name) || gone) {
@@ -348,6 +355,26 @@ mod tests {
     fn split_cookies_become_one() {
         let text = "GET / HTTP/1.1\r\nhost: a\r\ncookie: a=1\r\ncookie: b=2\r\nx: y\r\n\r\n";
         assert!(sent(text, |_| {}).contains("\r\ncookie: a=1; b=2\r\nx: y\r\n"));
+    }
+
+    #[test]
+    fn an_answer_that_never_has_a_body_says_no_length() {
+        for (status, said) in [(103, false), (204, false), (304, true)] {
+            let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 3\r\n\r\n");
+            let mut room = head::room();
+            let head = head::Response::parse(text.as_bytes(), &mut room).unwrap();
+            let mut out = Vec::new();
+            let answer = ForClient {
+                body: Body::None,
+                version: Version::Http11,
+                keep_alive: true,
+                date: b"now",
+                coding: Choice::Pass,
+                switching: false,
+            };
+            response(&mut out, &head, Connection::default(), &answer).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap().contains("Content-Length: 3"), said, "{status}");
+        }
     }
 
     #[test]

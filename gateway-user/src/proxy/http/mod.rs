@@ -13,7 +13,7 @@ pub(crate) mod hop;
 pub(crate) mod judge;
 pub(crate) mod lease;
 pub(crate) mod meter;
-mod pipeline;
+pub(crate) mod pipeline;
 mod replay;
 pub(crate) mod respond;
 pub(crate) mod serve;

@@ -63,6 +63,17 @@ pub(crate) fn judge<'v, F: Fields>(
     }
 }
 
+/// The stages that look at the head alone: whether it says one thing to everybody who reads it.
+pub(crate) fn plain<F: Fields>(head: &Head<'_, F>, decision: &mut Decision<'_>) -> Result<(), Failure> {
+    decision.grpc = head.grpc();
+    decision.body = framing::request(head.fields, head.version)?;
+    decision.host = head.host()?;
+    if head.method == "CONNECT" {
+        return Err(Failure::BadMethod);
+    }
+    head.check_path()
+}
+
 fn stages<'v, F: Fields>(
     view: &'v View,
     listener: &'v ListenerView,
@@ -70,13 +81,7 @@ fn stages<'v, F: Fields>(
     head: &Head<'_, F>,
     decision: &mut Decision<'v>,
 ) -> Result<Outcome, Failure> {
-    decision.grpc = head.grpc();
-    decision.body = framing::request(head.fields, head.version)?;
-    decision.host = head.host()?;
-    if head.method == "CONNECT" {
-        return Err(Failure::BadMethod);
-    }
-    head.check_path()?;
+    plain(head, decision)?;
     let vhost = host(listener, arrival, decision.host.as_ref())?;
     if vhost.https_only && arrival.scheme == Scheme::Http {
         return Ok(Outcome::Redirect(https(listener, decision.host.as_ref(), arrival.local)));

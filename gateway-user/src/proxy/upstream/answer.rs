@@ -40,16 +40,8 @@ impl Answer {
         blocks: &Rc<Blocks>,
     ) -> Poll<Result<usize, Failure>> {
         loop {
-            if let Some(inbox) = &mut self.inbox {
-                match self.scan.look(inbox.data()) {
-                    Found::Head { start, end } => {
-                        inbox.consume(start);
-                        self.scan = Scan::default();
-                        return Poll::Ready(Ok(end - start));
-                    }
-                    Found::Partial if inbox.room() > 0 => {}
-                    Found::Partial | Found::Bad => return Poll::Ready(Err(Failure::BadAnswer)),
-                }
+            if let Some(length) = self.head()? {
+                return Poll::Ready(Ok(length));
             }
             match ready!(self.poll_more(context, stream, blocks)) {
                 Ok(1..) => {}
@@ -78,6 +70,20 @@ impl Answer {
                 Ok(0) if body.ends() => return Poll::Ready(Ok(None)),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Broken)),
             }
+        }
+    }
+
+    /// The length of the head that the inbox begins with, if all of it is at hand.
+    pub(crate) fn head(&mut self) -> Result<Option<usize>, Failure> {
+        let Some(inbox) = &mut self.inbox else { return Ok(None) };
+        match self.scan.look(inbox.data()) {
+            Found::Head { start, end } => {
+                inbox.consume(start);
+                self.scan = Scan::default();
+                Ok(Some(end - start))
+            }
+            Found::Partial if inbox.room() > 0 => Ok(None),
+            Found::Partial | Found::Bad => Err(Failure::BadAnswer),
         }
     }
 
