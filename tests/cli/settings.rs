@@ -131,6 +131,33 @@ fn a_route_can_be_changed_and_mirrored() {
 }
 
 #[test]
+fn what_a_route_or_service_asks_for_can_be_taken_off() {
+    let desk = Desk::with_front();
+    desk.ok(&["service", "add", "a", "--instance", "127.0.0.1:9", "--no-auth", "--qps", "5"]);
+    let add = ["route", "add", "r", "--service", "a", "--method", "GET,POST", "--header", "x-a=1"];
+    desk.ok(&[&add[..], &["--header", "x-b=off", "--header", "x-c="]].concat());
+    let headers = || desk.ok(&["route", "show", "r"])["headers"].clone();
+    assert_eq!(headers(), json!({ "x-a": "1", "x-b": "off", "x-c": "" }));
+    desk.ok(&["route", "update", "r", "--header", "x-d=2", "--without-header", "x-a,x-c"]);
+    assert_eq!(headers(), json!({ "x-b": "off", "x-d": "2" }));
+    // It is not there any more, so nothing changes.
+    assert_eq!(desk.ok(&["route", "update", "r", "--without-header", "x-a"])["changed"], false);
+    assert_names(&desk.refused(&["route", "update", "r", "--header", "x-e"]), &[("field", "header")]);
+    desk.ok(&["route", "update", "r", "--header", "off", "--method", "off"]);
+    assert_has(&desk.ok(&["route", "show", "r"]), &json!({ "headers": {}, "methods": [] }));
+    let qps = || desk.ok(&["service", "show", "a"])["qps"].clone();
+    for none in [&["--qps", "off"][..], &["--no-qps"]] {
+        desk.ok(&["service", "update", "a", "--qps", "7"]);
+        assert_eq!(qps(), 7);
+        desk.ok(&[&["service", "update", "a"][..], none].concat());
+        assert_eq!(qps(), json!(null));
+    }
+    let help = desk.gateway.cli(&["service", "update", "--help"]).ok().stdout;
+    assert!(help.contains("--qps") && !help.contains("--no-qps"), "{help}");
+    assert_round_trip(&desk);
+}
+
+#[test]
 fn a_listeners_proxies_and_place_can_be_changed_while_it_is_open() {
     let desk = Desk::with_open_front();
     let shown = || desk.ok(&["listener", "show", "front"]);
@@ -210,6 +237,7 @@ fn the_settings_files_bounds_are_in_force() {
         "filter = \"off\"\nmemory = \"64MiB\"\nconnections = 1234\n[limits]\nhead_bytes = 8192\n",
     );
     desk.gateway.run();
+    assert!(!desk.gateway.log().contains("memory is set to"));
     let load = desk.ok(&["stats"])["load"].clone();
     assert_has(&load, &json!({ "memory_limit": 64 << 20, "connections_limit": 1234 }));
     desk.gateway.stop();
@@ -217,4 +245,12 @@ fn the_settings_files_bounds_are_in_force() {
     let finished = desk.gateway.run_to_end(Duration::from_secs(20));
     assert_ne!(finished.code, Some(0));
     assert!(finished.stderr.contains("limits.head_bytes"), "{}", finished.framed());
+    // Nothing refuses before the kernel kills, so it is said, and said again to whoever asks.
+    let warned = |desk: &Desk| {
+        let warnings = desk.ok(&["status"])["warnings"].to_string();
+        (warnings.contains("memory is set to"), desk.gateway.log().contains("memory is set to"))
+    };
+    desk.gateway.set_config("filter = \"off\"\nmemory = \"1000000GiB\"\n");
+    desk.gateway.run();
+    assert_eq!(warned(&desk), (true, true), "{}", desk.gateway.log());
 }

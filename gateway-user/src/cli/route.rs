@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
+use serde_json::Value;
 
 use super::{
     Done, Manner, Session,
@@ -47,6 +48,9 @@ pub struct Update {
     /// Service and its weight [default weight: 1]; repeat it for several; takes the place of all
     #[arg(long, value_name = "S[=WEIGHT]", value_delimiter = ',')]
     service: Vec<String>,
+    /// Header that is not matched any more, named as `route show` has it; repeat it for several
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    without_header: Vec<String>,
     #[command(flatten)]
     fields: Fields,
     #[command(flatten)]
@@ -62,10 +66,10 @@ struct Fields {
     /// Path prefix, in whole segments [default: /]
     #[arg(long, value_name = "P")]
     path_prefix: Option<String>,
-    /// Method; repeat it for several [default: every method]
+    /// Method; repeat it for several, or `off` [default: every method]
     #[arg(long, value_delimiter = ',')]
     method: Vec<String>,
-    /// Header that must be present with this value; repeat it for several
+    /// Header that must be present with this value; repeat it for several, or `off` for none
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
     /// Remove the path prefix before the request goes on
@@ -83,13 +87,13 @@ impl Verb {
     pub(super) fn run(&self, session: &Session) -> Done {
         match self {
             Self::Add(add) => {
-                let mut body = add.fields.body(&add.service)?;
+                let mut body = add.fields.body(&add.service, &[])?;
                 body.set("name", add.name.as_str());
                 let call = Call::post(&["routes"]).json(&body.finish_new());
                 session.change(call, &add.manner, &format!("route {} is added", add.name))
             }
             Self::Update(update) => {
-                let mut body = update.fields.body(&update.service)?;
+                let mut body = update.fields.body(&update.service, &update.without_header)?;
                 let call = Call::new(Method::PATCH, &["routes", &update.name]).json(&body.finish());
                 session.change(call, &update.manner, &format!("route {} is updated", update.name))
             }
@@ -111,10 +115,13 @@ impl Verb {
 }
 
 impl Fields {
-    /// A body with these fields and the services, which have forms that the daemon reads: `NAME=WEIGHT`.
-    fn body(&self, service: &[String]) -> Result<Object, Failure> {
-        let mut headers = serde_json::Map::new();
-        for text in &self.header {
+    /// A body with these fields and the services, which have forms that the daemon reads: `NAME=WEIGHT`. The headers in
+    /// `without` are taken off.
+    fn body(&self, service: &[String], without: &[String]) -> Result<Object, Failure> {
+        let mut headers: serde_json::Map<_, _> =
+            without.iter().map(|name| (name.clone(), Value::Null)).collect();
+        let no_headers = self.header == ["off"];
+        for text in self.header.iter().filter(|_| !no_headers) {
             let (name, value) = text.split_once('=').ok_or_else(|| {
                 Failure::Refused(
                     Refusal::new("invalid", "a header match has no `=`")
@@ -133,10 +140,14 @@ impl Fields {
         if !service.is_empty() {
             body.set("services", service);
         }
-        if !self.method.is_empty() {
+        if self.method == ["off"] {
+            body.set("methods", Value::Null);
+        } else if !self.method.is_empty() {
             body.set("methods", self.method.clone());
         }
-        if !headers.is_empty() {
+        if no_headers {
+            body.set("headers", Value::Null);
+        } else if !headers.is_empty() {
             body.set("headers", headers);
         }
         Ok(body)

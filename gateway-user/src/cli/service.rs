@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     DONE, Done, Manner, Session,
-    arguments::{Item, Named},
+    arguments::{Count, Item, Named},
     change::{Object, read_text},
     output::{field, item_lines, print_json, print_line, print_text},
     upstream::Upstream,
@@ -58,9 +58,9 @@ struct Fields {
     /// Largest request body [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     body_limit: Option<String>,
-    /// Requests per second [default: no limit]
+    /// Requests per second, or `off` [default: no limit]
     #[arg(long, value_name = "N")]
-    qps: Option<u32>,
+    qps: Option<Count>,
     /// Pass the client's Authorization header on
     #[arg(long)]
     forward_token: bool,
@@ -99,8 +99,8 @@ pub struct Update {
     name: String,
     #[command(flatten)]
     fields: Fields,
-    /// Remove the limit of requests per second
-    #[arg(long, conflicts_with = "qps")]
+    /// What `--qps off` was called
+    #[arg(long, hide = true, conflicts_with = "qps")]
     no_qps: bool,
     /// Strip the client's Authorization header again
     #[arg(long, conflicts_with = "forward_token")]
