@@ -33,6 +33,8 @@ pub const REASONS: [&str; 4] = ["memory", "connections", "handshakes", "descript
 #[derive(Debug, Default)]
 pub struct Load {
     pub memory_limit: AtomicU64,
+    /// All that the process may use, of which the limit should be a part.
+    pub memory_usable: AtomicU64,
     pub memory_used: AtomicU64,
     pub connections_limit: AtomicU64,
     /// Requests that were answered 503 `overloaded`.
@@ -51,6 +53,7 @@ pub struct Load {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LoadReport {
     pub memory_limit: u64,
+    pub memory_usable: u64,
     pub memory_used: u64,
     pub connections_limit: u64,
     pub refused: u64,
@@ -87,6 +90,7 @@ impl Load {
         };
         LoadReport {
             memory_limit: self.memory_limit.load(Relaxed),
+            memory_usable: self.memory_usable.load(Relaxed),
             memory_used: self.memory_used.load(Relaxed),
             connections_limit: self.connections_limit.load(Relaxed),
             refused: self.refused.load(Relaxed),
@@ -97,9 +101,30 @@ impl Load {
     }
 }
 
+// === impl LoadReport ===
+
+impl LoadReport {
+    /// What is wrong with the settings: a budget that is larger than the memory bounds nothing, and the process is killed
+    /// before a request is refused.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let (limit, usable) = (self.memory_limit, self.memory_usable);
+        (limit > usable).then(|| {
+            format!("memory is set to {limit} bytes, and this process may use {usable} (the machine's memory, or the smallest limit among its control groups)")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Full, Load};
+    use super::{Full, Load, LoadReport};
+
+    #[test]
+    fn a_budget_that_is_not_there_is_warned_of() {
+        let report = |limit| LoadReport { memory_limit: limit, memory_usable: 5, ..LoadReport::default() };
+        assert_eq!(report(5).warning(), None);
+        assert!(report(6).warning().is_some_and(|text| text.contains("6 bytes") && text.contains("use 5")));
+    }
 
     #[test]
     fn a_turn_moves_the_gauge_and_counts_each_stop() {

@@ -8,9 +8,14 @@ const SHARE: u64 = 2;
 /// What is assumed where neither /proc nor a control group says anything.
 const UNKNOWN: u64 = 1 << 30;
 
+/// All that this process may use.
+pub(super) fn usable() -> u64 {
+    available(Path::new("/proc"), Path::new("/sys/fs/cgroup")).unwrap_or(UNKNOWN)
+}
+
 /// The budget where the settings name none.
-pub(super) fn share() -> u64 {
-    available(Path::new("/proc"), Path::new("/sys/fs/cgroup")).unwrap_or(UNKNOWN) / SHARE
+pub(super) fn share(usable: u64) -> u64 {
+    usable / SHARE
 }
 
 fn available(proc: &Path, groups: &Path) -> Option<u64> {
@@ -96,6 +101,6 @@ mod tests {
 
     #[test]
     fn this_machine_has_memory() {
-        assert!(super::share() > 1 << 20);
+        assert!(super::share(super::usable()) > 1 << 20);
     }
 }

@@ -62,6 +62,8 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
     warnings.extend(names.sockets.iter().filter_map(|socket| socket.detail.clone()));
     warnings.extend(control.failure.as_ref().map(ToString::to_string));
     warnings.extend(instances_out(context));
+    let load = context.sources.traffic.as_ref().map(|traffic| traffic.load.report());
+    warnings.extend(load.and_then(|load| load.warning()));
     warnings.extend(listeners.iter().filter_map(|status| {
         let left = status.monitored?;
         Some(format!("listener {} is MONITORED for {left} s: its allowlist drops nobody", status.listener))

@@ -23,6 +23,8 @@ const CHUNK_MAX: u64 = 1 << 20;
 
 /// What things are charged with: estimates from above of what they hold in this process and in the kernel.
 pub(crate) mod cost {
+    use crate::proxy::io::BLOCK;
+
     /// A client connection that waits: its task, its place in the tables, the TLS session, the kernel's socket.
     pub(crate) const CONNECTION: usize = 16 << 10;
     /// A TLS handshake on its way, beside the connection: hello, certificate chain, key schedule.
@@ -33,11 +35,15 @@ pub(crate) mod cost {
     pub(crate) const REQUEST: usize = 64 << 10;
     /// What a client may send of an HTTP/2 request's body before the instance takes it: the stream's window.
     pub(crate) const WINDOW: usize = 256 << 10;
+    /// What waits in an HTTP/2 stream until the client's window and its socket take it.
+    pub(crate) const SEND_BUFFER: usize = 64 << 10;
+    /// The send buffer takes another piece as long as there is any room in it, and the next one waits before it.
+    pub(crate) const ANSWER: usize = SEND_BUFFER + 2 * BLOCK;
 
     /// A request over HTTP/2. Its body may fill the window that the stream was promised, its answer the send buffer.
     pub(crate) fn stream(body: bool, declared: Option<u64>) -> usize {
         let unread = declared.map_or(WINDOW, |length| usize::try_from(length).unwrap_or(WINDOW).min(WINDOW));
-        REQUEST + if body { unread } else { 0 }
+        REQUEST + ANSWER + if body { unread } else { 0 }
     }
 }
 

@@ -114,8 +114,13 @@ impl Proxy {
         let tls = Tls::new(config.default_certificate.as_deref(), config.unknown_sni)?;
         let traffic = Arc::new(Traffic::new(count));
         let log = Log::open(&config.access_log, Arc::clone(&traffic))?;
-        let budget = Budget::new(config.memory.unwrap_or_else(memory::share), count);
+        let usable = memory::usable();
+        let budget = Budget::new(config.memory.unwrap_or(memory::share(usable)), count);
         traffic.load.memory_limit.store(budget.limit(), Relaxed);
+        traffic.load.memory_usable.store(usable, Relaxed);
+        if let Some(warning) = traffic.load.report().warning() {
+            tracing::warn!("{warning}");
+        }
         traffic.load.connections_limit.store(config.limits.connections as u64, Relaxed);
         let shared = Arc::new(Shared {
             config,

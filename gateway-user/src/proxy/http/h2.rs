@@ -25,7 +25,7 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 256;
 /// Bytes of a body that a client may send before its instance has taken them. 256 KiB keep 20 Mbit/s busy at a round trip
 /// of 100 ms; all streams together may hold 1 MiB.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = cost::WINDOW as u32;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The protocol's least, so that no frame keeps others waiting for long.
 const FRAME: u32 = 16 * 1024;
@@ -35,8 +35,6 @@ const FRAME: u32 = 16 * 1024;
 const FIELDS: u32 = 32 * 1024;
 /// The decoder's table: the protocol's default, which clients assume until they have read ours.
 const FIELD_TABLE: u32 = 4096;
-/// Bytes of an answer that wait in a stream for the client's window.
-const SEND_BUFFER: usize = 128 * 1024;
 /// Streams that are reset before we have looked at them (CVE-2023-44487): a batch of read bytes may hold so many.
 const UNSEEN_RESETS: usize = 20;
 /// Streams that a client makes us reset, in the life of a connection (CVE-2025-8671). Clients make no mistakes;
@@ -75,7 +73,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_frame_size(FRAME)
             .max_header_list_size(FIELDS)
             .header_table_size(FIELD_TABLE)
-            .max_send_buf_size(SEND_BUFFER)
+            .max_send_buf_size(cost::SEND_BUFFER)
             .max_pending_accept_reset_streams(UNSEEN_RESETS)
             .max_local_error_reset_streams(FORCED_RESETS)
             .keep_alive_interval(PING_EVERY)
