@@ -411,14 +411,12 @@ pub(super) fn frame(block: &mut Block, trailers: Option<&[u8]>, tail: &mut Vec<u
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::frame;
     use crate::proxy::io::{BLOCK, Blocks};
 
     #[test]
     fn what_does_not_fit_behind_a_full_block_is_left_to_be_sent_after_it() {
-        let blocks = Rc::new(Blocks::default());
+        let blocks = Blocks::new(1 << 30, 1);
         let mut tail = Vec::new();
         let mut block = blocks.take();
         assert_eq!(block.append(&vec![b'x'; BLOCK]), BLOCK);

@@ -1,7 +1,7 @@
 //! What [`crate::proxy::fuzzing`] shows of this room: a message as the gateway reads it, whatever pieces it comes in, next
 //! to what it writes of it.
 
-use std::{net::IpAddr, rc::Rc};
+use std::net::IpAddr;
 
 use super::{
     Reader,
@@ -177,7 +177,7 @@ pub fn chunks(pieces: &[&[u8]]) -> Option<Result<Chunks, &'static str>> {
 /// The name of the failure, with what the client got until then.
 pub fn answer(pieces: &[&[u8]], to_head: bool, old: bool) -> Result<Relayed, (&'static str, Relayed)> {
     let version = if old { Version::Http10 } else { Version::Http11 };
-    let blocks = Rc::new(Blocks::default());
+    let blocks = Blocks::new(1 << 30, 1);
     let mut relay =
         Relay { answer: Answer::default(), body: None, seen: Relayed::default(), version, to_head };
     let mut result = Ok(());

@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::coop,
+};
 
 /// Payload of a block: two whole TLS records.
 pub(crate) const BLOCK: usize = 32 * 1024;
@@ -19,13 +22,18 @@ pub(crate) const HEADROOM: usize = 1024;
 const TAILROOM: usize = 1024;
 /// Bytes of a block in all.
 const SIZE: usize = HEADROOM + BLOCK + TAILROOM;
-/// Blocks that a worker keeps for the next connection; more are given back to the allocator.
+/// Blocks that a worker keeps for the next connection, at most; more are given back to the allocator.
 const KEPT: usize = 256;
+/// Nobody is charged for spare blocks, so that all workers together keep one part in so many of the byte budget.
+const KEPT_PART: u64 = 16;
+/// Bytes read for which a task pays one unit of its turn. A turn has 128 of them, and an operation costs one, however
+/// large: a task that moves a body would have four megabytes moved before anybody else runs.
+const UNIT: usize = 1024;
 
 /// The spare blocks of one worker.
-#[derive(Default)]
 pub(crate) struct Blocks {
     spare: RefCell<Vec<Box<[u8]>>>,
+    kept: usize,
 }
 
 /// A buffer with bytes between `start` and `end`. Dropped, it goes back to its worker.
@@ -39,6 +47,13 @@ pub(crate) struct Block {
 // === impl Blocks ===
 
 impl Blocks {
+    /// For one of so many workers that share a byte budget.
+    pub(crate) fn new(budget: u64, workers: usize) -> Rc<Self> {
+        let part = budget / KEPT_PART / (SIZE * workers.max(1)) as u64;
+        let kept = usize::try_from(part).unwrap_or(KEPT).clamp(1, KEPT);
+        Rc::new(Self { spare: RefCell::default(), kept })
+    }
+
     /// An empty block with its headroom.
     pub(crate) fn take(self: &Rc<Self>) -> Block {
         let bytes = self.spare.borrow_mut().pop().unwrap_or_else(|| vec![0; SIZE].into());
@@ -121,6 +136,7 @@ impl Block {
         ready!(Pin::new(reader).poll_read(context, &mut buffer))?;
         let count = buffer.filled().len();
         self.filled(count);
+        spend(context, count / UNIT);
         Poll::Ready(Ok(count))
     }
 
@@ -168,21 +184,35 @@ impl Drop for Block {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut spare = self.home.spare.borrow_mut();
-        if bytes.len() == SIZE && spare.len() < KEPT {
+        if bytes.len() == SIZE && spare.len() < self.home.kept {
             spare.push(bytes);
+        }
+    }
+}
+
+/// Takes `units` off the task's turn; at its end the next operation yields to others.
+fn spend(context: &mut Context<'_>, units: usize) {
+    for _ in 0..units {
+        if !coop::has_budget_remaining() {
+            return;
+        }
+        if let Poll::Ready(unit) = coop::poll_proceed(context) {
+            unit.made_progress();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{future::poll_fn, task::Poll};
 
-    use super::{BLOCK, Blocks, HEADROOM};
+    use tokio::task::coop;
+
+    use super::{BLOCK, Blocks, HEADROOM, KEPT, SIZE};
 
     #[test]
     fn bytes_are_put_before_and_behind_what_was_read() {
-        let blocks = Rc::new(Blocks::default());
+        let blocks = Blocks::new(1 << 30, 1);
         let mut block = blocks.take();
         assert_eq!(block.append(&vec![b'x'; BLOCK + 5]), BLOCK, "the tailroom is not for reading");
         assert!(block.push(b"end") && block.prepend(&[b'h'; HEADROOM]) && !block.prepend(b"h"));
@@ -196,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_left_moves_to_the_front_when_room_is_short() {
-        let blocks = Rc::new(Blocks::default());
+        let blocks = Blocks::new(1 << 30, 1);
         let mut block = blocks.take();
         assert_eq!(block.append(&vec![b'x'; BLOCK - 1]), BLOCK - 1);
         assert_eq!(block.append(b"yz"), 1);
@@ -206,8 +236,32 @@ mod tests {
     }
 
     #[test]
+    fn spare_blocks_are_a_small_part_of_the_budget() {
+        let kept = |budget, workers| Blocks::new(budget, workers).kept;
+        assert_eq!((kept(1 << 40, 64), kept(0, 1)), (KEPT, 1));
+        assert_eq!(kept(16 << 20, 2), (1 << 20) / (2 * SIZE));
+    }
+
+    /// Who moves much lets others run after a few blocks.
+    #[tokio::test]
+    async fn a_turn_is_a_few_blocks() {
+        let (mut block, mut source) = (Blocks::new(1 << 30, 1).take(), tokio::io::repeat(b'x'));
+        let mut read = 0;
+        poll_fn(|context| {
+            while coop::has_budget_remaining() {
+                block.clear();
+                let Poll::Ready(Ok(count)) = block.poll_read(context, &mut source) else { break };
+                read += count;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((2 * BLOCK..=5 * BLOCK).contains(&read), "{read}");
+    }
+
+    #[test]
     fn blocks_come_back_and_large_ones_do_not() {
-        let blocks = Rc::new(Blocks::default());
+        let blocks = Blocks::new(1 << 30, 1);
         drop((blocks.take(), blocks.take_large(3 * BLOCK)));
         assert_eq!(blocks.spare.borrow().len(), 1);
         let block = blocks.take();

@@ -244,7 +244,7 @@ impl Worker {
             turnstile: Turnstile::default(),
             log: RefCell::new(shared.log.buffer()),
             stamps: RefCell::default(),
-            blocks: Rc::default(),
+            blocks: Blocks::new(shared.budget.limit(), shared.workers),
             dated: RefCell::default(),
             spare: RefCell::default(),
             turn: Cell::new(id as u64 * 7919),
