@@ -17,6 +17,13 @@ fn load(world: &World) -> LoadReport {
     world.traffic().load
 }
 
+/// A client that was served, and waits with nothing to do.
+fn connected(world: &World) -> Client {
+    let mut client = world.plain();
+    assert_eq!(client.call(&get(world, "/who")).status, 200);
+    client
+}
+
 /// Whether a new client gets its answer; it may be sent away at any point.
 fn is_served(world: &World) -> bool {
     let Ok(mut client) = Client::connect(world.http) else { return false };
@@ -29,10 +36,8 @@ fn without_memory_requests_get_503_and_new_clients_are_sent_away_until_there_is_
     let upstream = Upstream::new();
     // By the estimates, room for twenty clients that wait or ten requests.
     let world = World::with(Config { memory: Some(1 << 20), ..config() }, &[upstream.address]);
-    let mut clients: Vec<Client> = (0..20).map(|_| world.plain()).collect();
-    for client in &mut clients {
-        assert_eq!(client.call(&get(&world, "/who")).status, 200);
-    }
+    // One after the other: who has not spoken yet holds more than who waits.
+    let mut clients: Vec<Client> = (0..20).map(|_| connected(&world)).collect();
     let before = upstream.requests();
     let mut held = 0;
     while load(&world).refused == 0 {
@@ -58,6 +63,42 @@ fn without_memory_requests_get_503_and_new_clients_are_sent_away_until_there_is_
     assert_eq!(upstream.abandoned(), 0);
     drop(clients);
     eventually("what was held comes back", || load(&world).memory_used < 100 << 10);
+}
+
+/// What came of a head is held until the rest comes, however slowly: it is counted like everything else.
+#[test]
+fn heads_that_are_not_whole_are_counted_and_refused_where_there_is_no_memory() {
+    let upstream = Upstream::new();
+    let world = World::with(Config { memory: Some(1 << 20), ..config() }, &[upstream.address]);
+    let mut clients: Vec<Client> = (0..24).map(|_| connected(&world)).collect();
+    let request = get(&world, "/who");
+    let (begin, rest) = request.split_at(20);
+    let block = 32 << 10;
+    let settled = |used: u64| eventually("it is given back", || load(&world).memory_used <= used);
+    eventually("all are counted", || load(&world).memory_used >= 24 * (16 << 10));
+    settled(24 * (16 << 10) + (16 << 10));
+    let before = load(&world).memory_used;
+    clients[0].send(begin);
+    eventually("the head is counted", || load(&world).memory_used + (16 << 10) >= before + block);
+    assert_eq!(clients[0].call(rest).status, 200);
+    settled(before + block / 2);
+    // All of them together are too many. Who is not told goes on, and each is told as much.
+    for client in &mut clients {
+        client.send(begin);
+    }
+    eventually("somebody is told", || load(&world).refused > 0);
+    let mut told = 0;
+    for mut client in clients {
+        // One that was told may be closed already.
+        let _ = client.try_send(rest);
+        let reply = client.reply(false);
+        if reply.status != 200 {
+            assert_eq!((reply.refusal(), reply.header("retry-after")), ((503, "overloaded"), Some("1")));
+            told += 1;
+        }
+    }
+    assert!((1..24).contains(&told), "{told}");
+    assert_eq!(told, load(&world).refused);
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(crate) mod cost {
 
     /// A client connection that waits: its task, its place in the tables, the TLS session, the kernel's socket.
     pub(crate) const CONNECTION: usize = 16 << 10;
-    /// A TLS handshake on its way, beside the connection: hello, certificate chain, key schedule.
+    /// What comes before the first request, beside the connection. A TLS handshake: hello, certificate chain, key
+    /// schedule; on a plain port the bytes that tell what the client speaks.
     pub(crate) const HANDSHAKE: usize = 32 << 10;
     /// An HTTP/2 connection, beside the connection: frame buffers, header tables, its streams' states.
     pub(crate) const HTTP2: usize = 48 << 10;
@@ -172,6 +173,11 @@ impl Grant {
             self.bytes += bytes as u64;
         }
         granted
+    }
+
+    /// Asks for what is missing to `bytes`. A refusal leaves the grant as it was.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        usize::try_from(self.bytes).is_ok_and(|held| held >= bytes || self.grow(bytes - held))
     }
 
     /// Gives back what is beyond `bytes`.

@@ -64,8 +64,13 @@ fn every_byte_is_granted_spare_or_free_under_random_steps() {
                     let grown = grant.grow(bytes);
                     assert_eq!(grant.bytes, if grown { before + bytes as u64 } else { before });
                 }
-                (65..75, Some(grant)) => grant.shrink_to(bytes),
-                (75..99, Some(_)) => drop(grants.swap_remove(at)),
+                (65..70, Some(grant)) => {
+                    let before = grant.bytes;
+                    let grown = grant.grow_to(bytes);
+                    assert_eq!(grant.bytes, if grown { before.max(bytes as u64) } else { before });
+                }
+                (70..80, Some(grant)) => grant.shrink_to(bytes),
+                (80..99, Some(_)) => drop(grants.swap_remove(at)),
                 // The worker ends with all that it has, and another takes its place.
                 (_, Some(_)) => {
                     grants.clear();

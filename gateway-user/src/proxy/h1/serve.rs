@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     base::clock,
+    observe::load::Full,
     proxy::{
         budget::cost,
         encode::{Accepted, Choice},
@@ -124,6 +125,7 @@ impl Server<'_> {
 
     /// Serves the request whose head of `length` bytes the inbox begins with.
     async fn request(&mut self, length: usize) -> Next {
+        self.conn.grant.borrow_mut().shrink_to(cost::CONNECTION);
         // The one clock reading of the request: throttle, log and metrics share it.
         let start = clock::now();
         let turn = self.worker.next_turn();
@@ -213,11 +215,12 @@ impl Server<'_> {
                 return Poll::Ready(Ok(None));
             }
             let Poll::Ready(taken) = self.stream.poll_inbox(context, &mut self.inbox) else {
-                return match self.conn.is_head_late(self.worker.timers.tick()) {
-                    false => Poll::Pending,
-                    true if scan.has_begun() => Poll::Ready(Err(Failure::HeadTimeout)),
-                    true => Poll::Ready(Ok(None)),
+                let failure = match self.conn.is_head_late(self.worker.timers.tick()) {
+                    _ if !self.affords() => Failure::Overloaded,
+                    true => Failure::HeadTimeout,
+                    false => return Poll::Pending,
                 };
+                return Poll::Ready(if scan.has_begun() { Err(failure) } else { Ok(None) });
             };
             match taken {
                 Ok(1..) => {
@@ -228,6 +231,17 @@ impl Server<'_> {
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
+    }
+
+    /// Whether the budget carries what waits for the rest of a head: much more than an idle connection holds, and with
+    /// slow clients for long.
+    fn affords(&self) -> bool {
+        let held = self.inbox.as_ref().map_or(0, Block::size) + self.stream.held();
+        let affords = held == 0 || self.conn.grant.borrow_mut().grow_to(cost::CONNECTION + held);
+        if !affords {
+            self.worker.overloaded(Full::Memory);
+        }
+        affords
     }
 
     /// Parses and judges the head of `length` bytes, and writes the instance's. Synchronous, so that nothing of it is
@@ -382,7 +396,8 @@ impl Server<'_> {
         let turn = self.worker.next_turn();
         let mut record = Record::open(self.worker, self.conn, clock::now(), turn);
         record.refused_unread(failure);
-        let details = Details { id: &record.id, grpc: false, retry: None, limit: None };
+        let retry = (failure == Failure::Overloaded).then_some(1);
+        let details = Details { id: &record.id, grpc: false, retry, limit: None };
         self.write(&respond::refuse(failure, &details), false, Version::Http11, false);
         Next::Linger
     }

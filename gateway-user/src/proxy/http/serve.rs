@@ -80,6 +80,7 @@ async fn until_ended(conn: &Conn, mut future: Pin<&mut impl Future<Output = ()>>
 async fn spoken(worker: &Rc<Worker>, stream: &mut Stream, conn: &Rc<Conn>) -> Option<Spoken> {
     if conn.scheme == Scheme::Http {
         let (prior, seen) = first_bytes(worker, conn, stream).await.ok()?;
+        conn.grant.borrow_mut().shrink_to(cost::CONNECTION);
         if !prior {
             return Some(Spoken::Http1(Some(seen)));
         }

@@ -88,6 +88,11 @@ impl Block {
         self.start == self.end
     }
 
+    /// Bytes of memory that it takes, however little is in it.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Takes `count` bytes off the front; an empty block has its whole room again.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);

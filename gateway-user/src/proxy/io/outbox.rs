@@ -26,6 +26,11 @@ impl Outbox {
         self.block.is_none()
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn held(&self) -> usize {
+        self.block.as_ref().map_or(0, Block::size)
+    }
+
     /// At least `size` bytes to write into; see [`Self::filled`].
     pub(crate) fn reserve(&mut self, size: usize) -> &mut [u8] {
         let fits = self.block.as_mut().is_some_and(|block| block.rest_mut().len() >= size);

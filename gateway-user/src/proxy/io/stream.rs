@@ -68,6 +68,12 @@ impl Stream {
         poll_fn(|context| self.poll_handshake(context)).await
     }
 
+    /// Bytes of memory that wait in it to be read or sent: none, while nothing is on its way.
+    pub(crate) fn held(&self) -> usize {
+        let inbox = self.tls.as_ref().and_then(|session| session.inbox.as_ref());
+        inbox.map_or(0, Block::size) + self.unread.as_ref().map_or(0, Block::size) + self.out.held()
+    }
+
     /// Puts bytes back in front of what is read next.
     pub(crate) fn put_back(&mut self, bytes: Block) {
         self.unread = Some(bytes);

@@ -204,11 +204,10 @@ fn admit(
             Full::Connections | Full::Handshakes | Full::Descriptors => Refused::Capacity,
         }))
     });
-    // Before anything is spent on it: what it will hold at least, and until the end of a handshake.
-    let handshake = if scheme == Scheme::Https { cost::HANDSHAKE } else { 0 };
+    // Before anything is spent on it: what it will hold at least, and until it speaks HTTP.
     let grant = match refused {
         Some(refused) => Err(refused),
-        None => worker.budget.grant(cost::CONNECTION + handshake).ok_or(Refused::Memory),
+        None => worker.budget.grant(cost::CONNECTION + cost::HANDSHAKE).ok_or(Refused::Memory),
     };
     let taken = match grant {
         Err(refused) => Err(refused),
