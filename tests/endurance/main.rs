@@ -5,6 +5,7 @@
 //! - `gone`: a client that goes away, in every phase of a request
 //! - `stalled`: instances that stop in every phase of an answer
 //! - `events`: events that arrive before the next is sent, and what the gateway adds to their delay
+//! - `overload`: four times as much of everything as the gateway is set to take
 //! - `smuggling`: hostile requests (`tests/corpus`) in front of nginx, HAProxy and servers that read them otherwise
 //!
 //! Tests take the size that a pull request can wait for; `GATEWAY_ENDURE=full`, which `cargo xtask endure` sets, gives
@@ -23,6 +24,7 @@ mod events;
 mod figures;
 mod gone;
 mod link;
+mod overload;
 mod scene;
 mod size;
 mod smuggling;

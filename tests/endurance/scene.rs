@@ -35,7 +35,13 @@ pub(crate) struct Door {
 impl Scene {
     #[track_caller]
     pub(crate) fn new() -> Self {
-        let desk = Desk::with_open_front();
+        Self::with_settings("")
+    }
+
+    /// The same with further process settings.
+    #[track_caller]
+    pub(crate) fn with_settings(toml: &str) -> Self {
+        let desk = Desk::with_settings(toml).open();
         let authority = Authority::new();
         let files = authority.leaf(&[HOST]).write(desk.gateway.scratch(), "live");
         desk.ok(&["cert", "add", "live", "--chain", files.chain(), "--key", files.key()]);

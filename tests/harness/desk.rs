@@ -38,7 +38,15 @@ impl Desk {
     #[must_use]
     #[track_caller]
     pub fn new() -> Self {
+        Self::with_settings("")
+    }
+
+    /// As [`Self::new`], with further process settings.
+    #[must_use]
+    #[track_caller]
+    pub fn with_settings(toml: &str) -> Self {
         let mut desk = Self::prepare();
+        desk.gateway.set_config(&format!("filter = \"off\"\n{toml}"));
         desk.gateway.run();
         desk
     }
@@ -47,16 +55,27 @@ impl Desk {
     #[must_use]
     #[track_caller]
     pub fn with_front() -> Self {
-        let desk = Self::new();
-        desk.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
-        desk
+        Self::new().front()
+    }
+
+    #[track_caller]
+    fn front(self) -> Self {
+        self.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
+        self
     }
 
     /// As [`Self::with_front`], open to 127.0.0.0/8.
     #[must_use]
     #[track_caller]
     pub fn with_open_front() -> Self {
-        let desk = Self::with_front();
+        Self::new().open()
+    }
+
+    /// Adds the listener of [`Self::with_open_front`].
+    #[must_use]
+    #[track_caller]
+    pub fn open(self) -> Self {
+        let desk = self.front();
         desk.ok(&["allow", "add", "front", "127.0.0.0/8"]);
         desk.ok(&["listener", "open", "front"]);
         desk

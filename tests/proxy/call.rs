@@ -9,7 +9,6 @@ use std::{
 use harness::{
     Desk, Upstream,
     client::{Curl, curl_anywhere},
-    desk::add_front,
 };
 
 /// The listener's ports on loopback.
@@ -32,13 +31,7 @@ impl Call {
     /// The same with settings of the test's own.
     #[track_caller]
     pub(crate) fn with_settings(toml: &str) -> Self {
-        let mut desk = Desk::prepare();
-        desk.gateway.set_config(toml);
-        desk.gateway.run();
-        desk.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
-        desk.ok(&["allow", "add", "front", "127.0.0.0/8"]);
-        desk.ok(&["listener", "open", "front"]);
-        Self::at(desk)
+        Self::at(Desk::with_settings(toml).open())
     }
 
     #[track_caller]

@@ -15,7 +15,7 @@ const LISTENER: &str = "127.0.0.2:9080";
 /// A daemon that serves metrics and health at an address of its own.
 fn call() -> (Call, String) {
     let admin = free_address();
-    let call = Call::with_settings(&format!("filter = \"off\"\nadmin = \"{admin}\"\n"));
+    let call = Call::with_settings(&format!("admin = \"{admin}\"\n"));
     (call, admin)
 }
 
