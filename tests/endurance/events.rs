@@ -2,17 +2,19 @@
 //!
 //! The origin sends an event only after the client has seen the one before, so an event that is held back by anybody is
 //! waited for in vain. The same client takes turns between the gateway and the origin itself; what the gateway adds is the
-//! difference of two neighbours.
+//! difference of two neighbours. An event that is compressed on the way is there when the client has it decompressed: that
+//! work is counted as added, too.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
-    io,
+    io::{self, Write},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use flate2::write::GzDecoder;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::{
@@ -28,7 +30,7 @@ use tokio::{
 
 use crate::{
     figures::Figures,
-    link::{Client, Content, End, PATIENCE, Pieces, Version, feed},
+    link::{Client, Content, End, PATIENCE, Pieces, Version, empty, feed},
     scene::{Door, Scene},
     size,
 };
@@ -45,13 +47,26 @@ struct Origin {
     streams: Arc<Mutex<HashMap<String, Pieces>>>,
 }
 
+/// What a client asks for, and must get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+}
+
 /// One stream from end to end.
 struct Stream {
     pieces: Pieces,
     body: Incoming,
     /// What came and is no whole event yet.
-    text: String,
+    text: Text,
     _client: Client,
+}
+
+/// The bytes of a body, decoded as they come.
+enum Text {
+    Plain(Vec<u8>),
+    Gzip(Box<GzDecoder<Vec<u8>>>),
 }
 
 // === impl Origin ===
@@ -83,11 +98,21 @@ impl Origin {
     }
 
     /// Opens the stream `name` at `door`.
-    async fn open(&self, door: &Door, version: Version, name: &str) -> io::Result<Stream> {
+    async fn open(&self, door: &Door, version: Version, coding: Coding, name: &str) -> io::Result<Stream> {
         let mut client = Client::connect(door, version, End::Fin).await?;
-        let body = client.get("events", &format!("/{name}")).await?.into_body();
+        let request = client.request("GET", "events", &format!("/{name}"));
+        let (request, text) = match coding {
+            Coding::Identity => (request, Text::Plain(Vec::new())),
+            Coding::Gzip => {
+                (request.header("accept-encoding", "gzip"), Text::Gzip(Box::new(GzDecoder::new(Vec::new()))))
+            }
+        };
+        let response = client.send(request.body(empty()).map_err(io::Error::other)?).await?;
+        let got = response.headers().get("content-encoding").map(HeaderValue::as_bytes);
+        let wanted = (coding == Coding::Gzip).then_some(&b"gzip"[..]);
+        assert_eq!(got, wanted, "{version:?}, {coding:?}: {response:?}");
         let pieces = self.streams.lock().unwrap().remove(name).expect("the origin was asked");
-        Ok(Stream { pieces, body, text: String::new(), _client: client })
+        Ok(Stream { pieces, body: response.into_body(), text, _client: client })
     }
 }
 
@@ -100,16 +125,38 @@ impl Stream {
         let start = Instant::now();
         let sent = self.pieces.send(Ok(Frame::data(event.clone().into())));
         sent.map_err(|_| format!("the origin's stream ended before event {number}"))?;
-        while self.text.len() < event.len() {
+        while self.text.plain().len() < event.len() {
             let frame = timeout(PATIENCE, self.body.frame()).await;
             let frame = frame.map_err(|_| format!("event {number} was held back"))?;
             let frame = frame.ok_or_else(|| format!("ended before event {number}"))?;
             let data = frame.map_err(|error| error.to_string())?.into_data().unwrap_or_default();
-            self.text.push_str(std::str::from_utf8(&data).map_err(|error| error.to_string())?);
+            self.text.feed(&data).map_err(|error| error.to_string())?;
         }
         let elapsed = start.elapsed();
-        let got = std::mem::take(&mut self.text);
+        let got = String::from_utf8(std::mem::take(self.text.plain())).map_err(|error| error.to_string())?;
         if got == event { Ok(elapsed) } else { Err(format!("{got:?} instead of {event:?}")) }
+    }
+}
+
+// === impl Text ===
+
+impl Text {
+    fn feed(&mut self, data: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(plain) => plain.write_all(data),
+            Self::Gzip(decoder) => {
+                decoder.write_all(data)?;
+                // All that can be read of what came; the decoder keeps it else until more comes.
+                decoder.flush()
+            }
+        }
+    }
+
+    fn plain(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Plain(plain) => plain,
+            Self::Gzip(decoder) => decoder.get_mut(),
+        }
     }
 }
 
@@ -118,28 +165,37 @@ fn an_event_arrives_before_the_next_is_sent() {
     let scene = Scene::new();
     scene.run(async || {
         let origin = Origin::start().await;
-        scene.serve("events", &[origin.address], &[]);
+        scene.serve("events", &[origin.address], &["--compression", "gzip"]);
         let direct = Door { address: origin.address, tls: None };
         for (door, tls) in [(scene.plain(), false), (scene.tls(), true)] {
             for version in [Version::H1, Version::H2] {
-                let what = format!("{version:?}, tls {tls}");
-                let mut near = origin.open(&direct, Version::H1, "near").await.unwrap();
-                let mut far = origin.open(&door, version, "far").await.unwrap();
-                let [mut without, mut with, mut added] = [(); 3].map(|()| Figures::default());
-                for number in 0..size::of(100, 3000) {
-                    let near = near.event(number).await.unwrap();
-                    sleep(PAUSE).await;
-                    let far = far.event(number).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                    sleep(PAUSE).await;
-                    without.add(near);
-                    with.add(far);
-                    added.add_ms((far.as_secs_f64() - near.as_secs_f64()) * 1e3);
-                }
-                println!("{what}: added {added}\n    direct {without}\n    through the gateway {with}");
-                if size::is_full() {
-                    assert!(added.quantile(0.99) <= ADDED, "{what}: {added}");
+                for coding in [Coding::Identity, Coding::Gzip] {
+                    let what = format!("{version:?}, tls {tls}, {coding:?}");
+                    let near = origin.open(&direct, Version::H1, Coding::Identity, "near").await.unwrap();
+                    let far = origin.open(&door, version, coding, "far").await.unwrap();
+                    let added = compare(near, far).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                    println!("{what}: added {added}");
+                    if size::is_full() {
+                        assert!(added.quantile(0.99) <= ADDED, "{what}: {added}");
+                    }
                 }
             }
         }
     });
+}
+
+/// Sends events on both streams by turns, and says what the second adds to the first.
+async fn compare(mut near: Stream, mut far: Stream) -> Result<Figures, String> {
+    let [mut without, mut with, mut added] = [(); 3].map(|()| Figures::default());
+    for number in 0..size::of(100, 2000) {
+        let near = near.event(number).await?;
+        sleep(PAUSE).await;
+        let far = far.event(number).await?;
+        sleep(PAUSE).await;
+        without.add(near);
+        with.add(far);
+        added.add_ms((far.as_secs_f64() - near.as_secs_f64()) * 1e3);
+    }
+    println!("    direct {without}\n    through the gateway {with}");
+    Ok(added)
 }
