@@ -73,6 +73,35 @@ struct Call {
     upload: Pieces,
 }
 
+// === impl Held ===
+
+impl Held {
+    /// Brings a request for `path` of `service` into `phase`, as far as its client can tell.
+    async fn begin(door: &Door, service: &str, phase: Phase, way: Way, path: &str) -> io::Result<Self> {
+        match way {
+            Way::H1(end) => Ok(Self::Wire(raw(door, service, phase, end, path).await?)),
+            Way::H2(end) => begin(door, service, phase, end, path).await,
+            Way::Cancel => begin(door, service, phase, End::Fin, path).await,
+        }
+    }
+
+    /// Goes away; what is only cancelled leaves its connection.
+    fn go(self, way: Way) -> Option<Client> {
+        match self {
+            Self::Wire(wire) => {
+                drop(wire);
+                None
+            }
+            Self::Call(call, client) => {
+                call.answer.abort();
+                let broken = io::Error::from(io::ErrorKind::ConnectionAborted);
+                let _ = call.upload.send(Err(broken));
+                (way == Way::Cancel).then_some(client)
+            }
+        }
+    }
+}
+
 #[test]
 fn the_instance_sees_at_once_that_the_client_is_gone() {
     let scene = Scene::new();
@@ -148,26 +177,11 @@ async fn go(
     events: &mut UnboundedReceiver<Seen>,
 ) -> io::Result<Duration> {
     let path = format!("/{}/n{number}", format!("{phase:?}").to_lowercase());
-    let held = match way {
-        Way::H1(end) => Held::Wire(raw(door, service, phase, end, &path).await?),
-        Way::H2(end) => begin(door, service, phase, end, &path).await?,
-        Way::Cancel => begin(door, service, phase, End::Fin, &path).await?,
-    };
+    let held = Held::begin(door, service, phase, way, &path).await?;
     let needed = if phase == Phase::Uploading { Event::Piece } else { Event::Head };
     wait_for(events, number, needed).await?;
     let start = Instant::now();
-    let rest = match held {
-        Held::Wire(wire) => {
-            drop(wire);
-            None
-        }
-        Held::Call(call, client) => {
-            call.answer.abort();
-            let broken = io::Error::from(io::ErrorKind::ConnectionAborted);
-            let _ = call.upload.send(Err(broken));
-            (way == Way::Cancel).then_some(client)
-        }
-    };
+    let rest = held.go(way);
     let seen = wait_for(events, number, Event::End).await?;
     if let Some(mut client) = rest {
         // What was cancelled is the stream, not its neighbours.
