@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use harness::{Authority, Desk};
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use crate::control::Control;
@@ -79,12 +79,30 @@ impl Scene {
     pub(crate) fn tls(&self) -> Door {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.pem.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
         Door { address: HTTPS.parse().unwrap(), tls: Some(Arc::new(config)) }
     }
+
+    /// What instances prove the name [`HOST`] with over TLS.
+    pub(crate) fn instance_tls(&self) -> Arc<ServerConfig> {
+        let leaf = self.authority.leaf(&[HOST]);
+        let chain = vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+        let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        Arc::new(config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap())
+    }
+
+    /// The words with which a service asks its instances for that proof.
+    pub(crate) fn proof(&self) -> Vec<String> {
+        let file = self.desk.file("authority.pem", &self.authority.pem);
+        ["--tls-ca", &file, "--tls-server-name", HOST].map(str::to_owned).to_vec()
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

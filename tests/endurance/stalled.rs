@@ -13,16 +13,18 @@ use std::{
 };
 
 use http_body_util::BodyExt;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    link::{Client, End, PATIENCE, Version},
+    link::{Client, End, PATIENCE, Version, Wire},
     scene::{Door, Scene},
 };
 
@@ -37,8 +39,14 @@ const WAVES: usize = 2;
 const RECOVERY: Duration = Duration::from_secs(45);
 
 /// A service for each, so that what is remembered of an instance is of one stop.
-const STOPS: [(&str, Stop); 4] =
-    [("silent", Stop::Silent), ("deaf", Stop::Deaf), ("head", Stop::MidHead), ("body", Stop::MidBody)];
+const STOPS: [(&str, Stop); 6] = [
+    ("silent", Stop::Silent),
+    ("deaf", Stop::Deaf),
+    ("head", Stop::MidHead),
+    ("body", Stop::MidBody),
+    ("hello", Stop::Hello),
+    ("handshake", Stop::MidHandshake),
+];
 
 /// Where the instance stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,10 @@ enum Stop {
     Deaf,
     MidHead,
     MidBody,
+    /// It speaks TLS, reads the client's hello and says nothing.
+    Hello,
+    /// It speaks TLS, says its own hello and a part of what comes next.
+    MidHandshake,
 }
 
 /// An instance that can be told to stop.
@@ -60,10 +72,28 @@ struct Instance {
     open: Arc<AtomicUsize>,
 }
 
+// === impl Stop ===
+
+impl Stop {
+    fn is_in_tls(self) -> bool {
+        matches!(self, Self::Hello | Self::MidHandshake)
+    }
+
+    /// What becomes of requests besides a neighbour's answer. Over a connection that was never made nothing was sent, so
+    /// all of them are sent elsewhere.
+    fn outcome(self) -> Option<&'static str> {
+        match self {
+            Self::Hello | Self::MidHandshake => None,
+            Self::MidBody => Some("broken off"),
+            Self::Nowhere | Self::Silent | Self::Deaf | Self::MidHead => Some("upstream_first_byte_timeout"),
+        }
+    }
+}
+
 // === impl Instance ===
 
 impl Instance {
-    async fn start(name: &'static str) -> Self {
+    async fn start(name: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(Stop::Nowhere);
@@ -72,10 +102,14 @@ impl Instance {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (stopped, counted) = (stopped.clone(), Arc::clone(&counted));
+                stream.set_nodelay(true).unwrap();
+                let (stopped, counted, tls) = (stopped.clone(), Arc::clone(&counted), tls.clone());
                 tokio::spawn(async move {
                     counted.fetch_add(1, SeqCst);
-                    let _ = serve(stream, name, stopped).await;
+                    let _ = match tls {
+                        None => serve(stream, name, stopped).await,
+                        Some(tls) => secure(stream, tls, name, stopped).await,
+                    };
                     counted.fetch_sub(1, SeqCst);
                 });
             }
@@ -84,15 +118,50 @@ impl Instance {
     }
 }
 
+/// Speaks TLS first. Connections that are open when the instance stops end, so that what stops are new ones.
+async fn secure(
+    mut stream: TcpStream,
+    tls: Arc<ServerConfig>,
+    name: &str,
+    mut stopped: watch::Receiver<Stop>,
+) -> io::Result<()> {
+    let stop = *stopped.borrow_and_update();
+    if stop == Stop::Nowhere {
+        let wire = TlsAcceptor::from(tls).accept(stream).await?;
+        return tokio::select! {
+            end = serve(wire, name, stopped.clone()) => end,
+            Ok(()) = stopped.changed() => Ok(()),
+        };
+    }
+    let mut server = ServerConnection::new(tls).map_err(io::Error::other)?;
+    while !server.wants_write() {
+        let mut block = [0; 4096];
+        let length = stream.read(&mut block).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        server.read_tls(&mut &block[..length])?;
+        server.process_new_packets().map_err(io::Error::other)?;
+    }
+    let mut flight = Vec::new();
+    while server.wants_write() {
+        server.write_tls(&mut flight)?;
+    }
+    if stop == Stop::MidHandshake {
+        // The first record is the hello; of what follows come a few bytes.
+        let hello = 5 + usize::from(u16::from_be_bytes([flight[3], flight[4]]));
+        stream.write_all(&flight[..hello + 20]).await?;
+    }
+    while stream.read(&mut [0; 64]).await? > 0 {}
+    Ok(())
+}
+
 /// Answers with the instance's name. A connection that was stopped once never speaks again, as after a lost packet.
-async fn serve(mut stream: TcpStream, name: &str, stopped: watch::Receiver<Stop>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: impl Wire, name: &str, mut stopped: watch::Receiver<Stop>) -> io::Result<()> {
     loop {
-        if *stopped.borrow() == Stop::Deaf {
-            // Its buffers fill, and it learns of the end without reading.
-            while !stream.ready(Interest::READABLE).await?.is_read_closed() {
-                sleep(Duration::from_millis(10)).await;
-            }
+        if *stopped.borrow_and_update() == Stop::Deaf {
+            // Not even the end of the connection is read.
+            let _ = stopped.changed().await;
             return Ok(());
         }
         let mut head = Vec::new();
@@ -101,7 +170,7 @@ async fn serve(mut stream: TcpStream, name: &str, stopped: watch::Receiver<Stop>
         }
         let said = match *stopped.borrow() {
             Stop::Nowhere => None,
-            Stop::Silent | Stop::Deaf => Some(String::new()),
+            Stop::Silent | Stop::Deaf | Stop::Hello | Stop::MidHandshake => Some(String::new()),
             Stop::MidHead => Some("HTTP/1.1 200 OK\r\nContent-Le".to_owned()),
             Stop::MidBody => Some(format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{name}")),
         };
@@ -110,9 +179,11 @@ async fn serve(mut stream: TcpStream, name: &str, stopped: watch::Receiver<Stop>
                 let length = name.len();
                 let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
                 stream.write_all(answer.as_bytes()).await?;
+                stream.flush().await?;
             }
             Some(said) => {
                 stream.write_all(said.as_bytes()).await?;
+                stream.flush().await?;
                 while stream.read(&mut [0; 64]).await? > 0 {}
                 return Ok(());
             }
@@ -165,11 +236,18 @@ fn a_stalled_instance_wedges_nothing_and_recovers_without_restart() {
         let deadlines =
             ["--connect-timeout", &seconds, "--first-byte-timeout", &seconds, "--idle-timeout", &seconds];
         let doors = [scene.plain(), scene.tls()];
+        let (tls, proof) = (scene.instance_tls(), scene.proof());
         let mut running = JoinSet::new();
         for (service, stop) in STOPS {
-            let good = Instance::start("good").await;
-            let ill = Instance::start("ill").await;
-            scene.serve(service, &[good.address, ill.address], &deadlines);
+            let secure = stop.is_in_tls().then_some(&tls);
+            let good = Instance::start("good", secure.cloned()).await;
+            let ill = Instance::start("ill", secure.cloned()).await;
+            let mut further = deadlines.to_vec();
+            if stop.is_in_tls() {
+                further.extend(["--tls", "verify"]);
+                further.extend(proof.iter().map(String::as_str));
+            }
+            scene.serve(service, &[good.address, ill.address], &further);
             let doors = doors.clone();
             running.spawn(async move { stall(service, &doors, stop, &ill).await });
         }
@@ -186,10 +264,12 @@ async fn stall(service: &'static str, doors: &[Door; 2], stop: Stop, ill: &Insta
         println!("{stop:?}: {prompt} of {WAVE} answered before a deadline; {outcomes:?}");
         // Nobody who goes to the instance that is well waits for those who hang on the other.
         assert!(prompt >= WAVE / 4, "{stop:?}: {prompt} prompt of {outcomes:?}");
-        let expected = if stop == Stop::MidBody { "broken off" } else { "upstream_first_byte_timeout" };
         for outcome in outcomes.keys() {
-            let known = [Ok("good".to_owned()), Err(expected.to_owned())];
-            assert!(known.contains(outcome), "{stop:?}: {outcome:?}");
+            let known = match outcome {
+                Ok(name) => name == "good",
+                Err(how) => Some(how.as_str()) == stop.outcome(),
+            };
+            assert!(known, "{stop:?}: {outcome:?}");
         }
     }
     ill.stop.send(Stop::Nowhere).unwrap();
