@@ -219,7 +219,7 @@ impl Sending<'_> {
             let polled = pin!(poll_fn(|context| call.poll_head(context, is_head)));
             let failure = match answer(polled, self.deadline, self.record, first_byte).await {
                 Ok(Ok(head)) => return Ok((head, Passage::Call(call))),
-                Err(Late) => Failure::FirstByte,
+                Err(failure) => failure,
                 Ok(Err(failure)) => self.record.body_fault().unwrap_or(failure),
             };
             let taken = call.has_taken();
@@ -265,7 +265,7 @@ impl Sending<'_> {
                     let (head, body) = response.into_parts();
                     break Ok((head, Passage::Stream { body, _lease: lease }));
                 }
-                Err(Late) => (Failure::FirstByte, None),
+                Err(failure) => (failure, None),
                 Ok(Err(mut error)) => {
                     let fault = self.record.body_fault();
                     (fault.unwrap_or_else(|| why(&lease, error.error())), error.take_message())
@@ -391,24 +391,27 @@ async fn answer<F: Future>(
     deadline: &Deadline,
     record: &Record,
     first_byte: Duration,
-) -> Result<F::Output, Late> {
+) -> Result<F::Output, Failure> {
     let (mut sent, mut passed) = (record.body_sent(), record.bytes_in());
     deadline.arm(first_byte);
     std::future::poll_fn(|context| {
         if let Poll::Ready(result) = sending.as_mut().poll(context) {
             return Poll::Ready(Ok(result));
         }
+        if record.is_over() {
+            return Poll::Ready(Err(Failure::NoRoute));
+        }
         match deadline.poll(context) {
-            Poll::Ready(Late) if sent => Poll::Ready(Err(Late)),
+            Poll::Ready(Late) if sent => Poll::Ready(Err(Failure::FirstByte)),
             // An instance that stopped to take the body.
             Poll::Ready(Late) if passed == record.bytes_in() && !record.awaits_client() => {
-                Poll::Ready(Err(Late))
+                Poll::Ready(Err(Failure::FirstByte))
             }
             Poll::Ready(Late) => {
                 // The body was still on its way when the deadline was set.
                 (sent, passed) = (record.body_sent(), record.bytes_in());
                 deadline.arm(first_byte);
-                deadline.poll(context).map(Err)
+                deadline.poll(context).map(|Late| Err(Failure::FirstByte))
             }
             Poll::Pending => Poll::Pending,
         }

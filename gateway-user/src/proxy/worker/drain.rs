@@ -74,6 +74,7 @@ impl Worker {
             };
             if !targets.iter().any(same) {
                 old.end_at(end);
+                self.timers.rouse(end);
             }
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Timers {
     free: RefCell<Vec<usize>>,
     /// Numbers of slots, by the tick that they are looked at in.
     wheel: RefCell<Vec<Vec<usize>>>,
+    /// Ticks in which everybody who waits for a deadline is woken.
+    rousings: RefCell<Vec<u32>>,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ impl Timers {
             slots: RefCell::default(),
             free: RefCell::default(),
             wheel: RefCell::new(vec![Vec::new(); SPOKES]),
+            rousings: RefCell::default(),
         })
     }
 
@@ -108,6 +111,12 @@ impl Timers {
         }
     }
 
+    /// Wakes whoever waits for any deadline in tick `at`: something else is over then, and each looks whether it is its own.
+    /// For what is rare: it costs as much as there are deadlines.
+    pub(crate) fn rouse(&self, at: u32) {
+        self.rousings.borrow_mut().push(at);
+    }
+
     /// Advances to `tick` and wakes whoever's deadline passed.
     pub(crate) fn advance(&self, tick: u32) {
         let before = self.tick.replace(tick);
@@ -135,6 +144,13 @@ impl Timers {
                         due.extend(slot.waker.take());
                     }
                 }
+            }
+            let mut rousings = self.rousings.borrow_mut();
+            let planned = rousings.len();
+            rousings.retain(|at| *at > tick);
+            if rousings.len() < planned {
+                // They stay registered: this is nobody's deadline.
+                due.extend(slots.iter().filter_map(|slot| slot.waker.clone()));
             }
         }
         due.into_iter().for_each(Waker::wake);
@@ -223,6 +239,29 @@ mod tests {
         deadline.disarm();
         timers.advance(1_000_000);
         assert_eq!(deadline.poll(&context), Poll::Pending);
+    }
+
+    #[test]
+    fn everybody_who_waits_is_roused_and_waits_on() {
+        let timers = Timers::new();
+        let counts = [(); 2].map(|()| Arc::<Count>::default());
+        let [near, far] = [1, 3600].map(|seconds| timers.deadline(Duration::from_secs(seconds)));
+        for (deadline, count) in [&near, &far].into_iter().zip(&counts) {
+            let waker = Waker::from(Arc::clone(count));
+            assert_eq!(deadline.poll(&Context::from_waker(&waker)), Poll::Pending);
+        }
+        let woken = || [0, 1].map(|index: usize| counts[index].0.load(SeqCst));
+        timers.rouse(5);
+        timers.advance(4);
+        assert_eq!(woken(), [0, 0]);
+        timers.advance(6);
+        assert_eq!(woken(), [1, 1]);
+        timers.advance(20);
+        assert_eq!(woken(), [2, 1], "a rousing comes once and keeps nobody from its deadline");
+        drop(far);
+        timers.rouse(21);
+        timers.advance(21);
+        assert_eq!(woken(), [2, 1], "who is gone is not roused");
     }
 
     /// A waker that counts.
