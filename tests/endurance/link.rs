@@ -113,7 +113,11 @@ impl Client {
 
     /// A request for `path` of `service`, with the token.
     pub(crate) fn request(&self, method: &str, service: &str, path: &str) -> http::request::Builder {
-        let target = format!("/api/predict/{service}{path}");
+        self.request_for(method, &format!("/api/predict/{service}{path}"))
+    }
+
+    /// A request for `target`, with the token.
+    pub(crate) fn request_for(&self, method: &str, target: &str) -> http::request::Builder {
         let request = Request::builder().method(method).header("authorization", TOKEN);
         match self.sender {
             Sender::One(_) => request.uri(target).header("host", HOST),
@@ -148,7 +152,12 @@ impl Client {
 
     /// Sends a GET for `path` of `service`.
     pub(crate) async fn get(&mut self, service: &str, path: &str) -> io::Result<Response<Incoming>> {
-        let request = self.request("GET", service, path).body(empty()).map_err(io::Error::other)?;
+        self.get_from(&format!("/api/predict/{service}{path}")).await
+    }
+
+    /// Sends a GET for `target`.
+    pub(crate) async fn get_from(&mut self, target: &str) -> io::Result<Response<Incoming>> {
+        let request = self.request_for("GET", target).body(empty()).map_err(io::Error::other)?;
         self.send(request).await
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold for hours and under attack, shown with the real daemon, real clients and real instances over loopback.
 //! A new test goes to the file that names what it shows.
 //!
-//! - `streams`: live streams of every kind beside random edits of other objects
+//! - `streams`: live streams of every kind beside random edits of other objects; drains of what they stand on, and stops
 //! - `gone`: a client that goes away, in every phase of a request
 //! - `stalled`: instances that stop in every phase of an answer
 //! - `events`: events that arrive before the next is sent, and what the gateway adds to their delay

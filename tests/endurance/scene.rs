@@ -75,6 +75,14 @@ impl Scene {
         Door { address: HTTP.parse().unwrap(), tls: None }
     }
 
+    /// Both doors, plain and with TLS, of the listener on 127.0.0.`host`.
+    pub(crate) fn doors(&self, host: u8) -> [Door; 2] {
+        [self.plain(), self.tls()].map(|mut door| {
+            door.address.set_ip([127, 0, 0, host].into());
+            door
+        })
+    }
+
     /// The door with TLS; the client trusts the test's authority alone.
     pub(crate) fn tls(&self) -> Door {
         let mut roots = RootCertStore::empty();

@@ -75,10 +75,16 @@ impl Desk {
     #[must_use]
     #[track_caller]
     pub fn open(self) -> Self {
-        let desk = self.front();
-        desk.ok(&["allow", "add", "front", "127.0.0.0/8"]);
-        desk.ok(&["listener", "open", "front"]);
-        desk
+        self.add_open_front("front", "127.0.0.2");
+        self
+    }
+
+    /// Adds a listener on ports 9080 and 9443 of `address`, open to 127.0.0.0/8.
+    #[track_caller]
+    pub fn add_open_front(&self, name: &str, address: &str) {
+        self.ok(&add_front(name, address, "9080", "9443"));
+        self.ok(&["allow", "add", name, "127.0.0.0/8"]);
+        self.ok(&["listener", "open", name]);
     }
 
     /// Runs `work` where the daemon's loopback is.

@@ -25,8 +25,15 @@ pub(super) const FINAL: u64 = 1 << 63;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
     what: What,
-    version: Version,
+    pub(super) version: Version,
     pub(super) tls: bool,
+}
+
+/// Where streams lead: below which path there are events, echoes and WebSockets, and below which gRPC.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    pub(super) plain: &'static str,
+    pub(super) grpc: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +66,7 @@ pub(super) const KINDS: [Kind; 12] = [
 
 /// One open stream.
 pub(super) struct Stream {
-    kind: Kind,
+    pub(super) kind: Kind,
     ends: Ends,
     /// Keeps the connection; the streams of one HTTP/2 connection share it.
     _client: Option<std::rc::Rc<Client>>,
@@ -85,20 +92,22 @@ pub(super) fn frame(number: u64, grpc: bool) -> Bytes {
 // === impl Stream ===
 
 impl Stream {
-    /// Opens `count` streams: over one connection if the version can, else over one each.
-    pub(super) async fn open(kind: Kind, door: &Door, count: usize) -> Vec<Self> {
-        let mut streams = Vec::with_capacity(count);
+    /// Opens a stream to each of `homes`: over one connection if the version can, else over one each.
+    pub(super) async fn open(kind: Kind, door: &Door, homes: &[Home]) -> Vec<Self> {
+        let mut streams = Vec::with_capacity(homes.len());
         if kind.version == Version::H1 {
-            for _ in 0..count {
-                streams
-                    .push(Self::alone(kind, door).await.unwrap_or_else(|error| panic!("{kind:?}: {error}")));
+            for home in homes {
+                let stream = Self::alone(kind, door, *home).await;
+                streams.push(stream.unwrap_or_else(|error| panic!("{kind:?}: {error}")));
             }
             return streams;
         }
         let mut client = Client::connect(door, kind.version, End::Fin).await.unwrap();
         let mut ends = Vec::new();
-        for _ in 0..count {
-            ends.push(kind.begin(&mut client).await.unwrap_or_else(|error| panic!("{kind:?}: {error}")));
+        for home in homes {
+            ends.push(
+                kind.begin(&mut client, *home).await.unwrap_or_else(|error| panic!("{kind:?}: {error}")),
+            );
         }
         let client = std::rc::Rc::new(client);
         streams.extend(ends.into_iter().map(|ends| Self {
@@ -109,12 +118,12 @@ impl Stream {
         streams
     }
 
-    async fn alone(kind: Kind, door: &Door) -> io::Result<Self> {
+    async fn alone(kind: Kind, door: &Door, home: Home) -> io::Result<Self> {
         if kind.what == What::WebSocket {
-            return Ok(Self { kind, ends: Ends::Wire(upgrade(door).await?), _client: None });
+            return Ok(Self { kind, ends: Ends::Wire(upgrade(door, home).await?), _client: None });
         }
         let mut client = Client::connect(door, kind.version, End::Fin).await?;
-        let ends = kind.begin(&mut client).await?;
+        let ends = kind.begin(&mut client, home).await?;
         Ok(Self { kind, ends, _client: Some(std::rc::Rc::new(client)) })
     }
 
@@ -141,16 +150,19 @@ impl Stream {
 // === impl Kind ===
 
 impl Kind {
-    async fn begin(self, client: &mut Client) -> io::Result<Ends> {
+    async fn begin(self, client: &mut Client, home: Home) -> io::Result<Ends> {
         let (pieces, body) = feed();
         let ends = match self.what {
-            What::Events => Ends::Events(client.get("live", "/events").await?.into_body()),
+            What::Events => {
+                Ends::Events(client.get_from(&format!("{}/events", home.plain)).await?.into_body())
+            }
             What::Upload => {
-                let request = client.request("POST", "live", "/echo").body(body).map_err(io::Error::other)?;
+                let request = client.request_for("POST", &format!("{}/echo", home.plain));
+                let request = request.body(body).map_err(io::Error::other)?;
                 Ends::Echo(pieces, client.send(request).await?.into_body())
             }
             What::Grpc => {
-                let request = client.request("POST", "call", "/echo.Echo/Chat");
+                let request = client.request_for("POST", &format!("{}/echo.Echo/Chat", home.grpc));
                 let request = request.header("content-type", "application/grpc").header("te", "trailers");
                 let response = client.send(request.body(body).map_err(io::Error::other)?).await?;
                 Ends::Echo(pieces, response.into_body())
@@ -161,11 +173,12 @@ impl Kind {
     }
 }
 
-async fn upgrade(door: &Door) -> io::Result<Box<dyn Wire>> {
+async fn upgrade(door: &Door, home: Home) -> io::Result<Box<dyn Wire>> {
     let mut wire = open(door, Version::H1, End::Fin).await?;
     let request = format!(
-        "GET /api/predict/live/socket HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        "GET {}/socket HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        home.plain
     );
     wire.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();

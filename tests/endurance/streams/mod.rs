@@ -1,8 +1,10 @@
-//! A thousand live streams of every kind beside a thousand random edits of other objects: not one is disturbed.
+//! A thousand live streams of every kind beside a thousand random edits of other objects: not one is disturbed. Edits of
+//! what they stand on themselves are in `drains`.
 //!
 //! Every message has a number, both ends count, and the peer answers with the number that it got: a gap, a close, a
 //! reset or silence is a disturbance. At the end both sides finish in order and say how many messages they saw.
 
+mod drains;
 mod edits;
 mod kinds;
 mod origin;
@@ -17,9 +19,11 @@ use tokio::{
 
 use crate::scene::Scene;
 use edits::Edits;
-use kinds::{KINDS, Stream};
+use kinds::{Home, KINDS, Stream};
 use origin::Origin;
 
+/// The services of the streams.
+const LIVE: Home = Home { plain: "/api/predict/live", grpc: "/api/predict/call" };
 const STREAMS: usize = 1000;
 const EDITS: usize = 1000;
 /// Streams of one HTTP/2 connection.
@@ -46,9 +50,9 @@ async fn run(scene: &Scene, seed: u64, finish: watch::Sender<bool>) {
     for index in 0..STREAMS.div_ceil(SHARED) {
         let kind = KINDS[index % KINDS.len()];
         let doors = [scene.plain(), scene.tls()];
-        for stream in
-            Stream::open(kind, &doors[usize::from(kind.tls)], SHARED.min(STREAMS - index * SHARED)).await
-        {
+        let homes = [LIVE; SHARED];
+        let homes = &homes[..SHARED.min(STREAMS - index * SHARED)];
+        for stream in Stream::open(kind, &doors[usize::from(kind.tls)], homes).await {
             let (finishing, counted, phase) = (finish.subscribe(), Rc::clone(&counted), random.next());
             running.spawn_local(async move { stream.run(phase, finishing, &counted).await });
         }

@@ -1,7 +1,8 @@
 //! The instances behind the streams: they answer each message with its number, and break off where one is missing.
 //!
 //! `/events` sends numbered events until the test says that it is over; `/echo` answers a body of numbers with the same
-//! numbers as they come; an upgrade answers WebSocket frames. The last word is always how many there were.
+//! numbers as they come; an upgrade answers WebSocket frames. The last word is always how many there were. `/quiet` answers with
+//! a head and nothing after it, `/never` with nothing.
 
 use std::{convert::Infallible, io, net::SocketAddr};
 
@@ -76,7 +77,11 @@ async fn answer(
         headers.insert("upgrade", HeaderValue::from_static("websocket"));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         tokio::spawn(websocket(request));
-    } else if request.uri().path() == "/events" {
+    } else if request.uri().path().ends_with("/never") {
+        std::future::pending().await
+    } else if request.uri().path().ends_with("/quiet") {
+        tokio::spawn(async move { pieces.closed().await });
+    } else if request.uri().path().ends_with("/events") {
         headers.insert("content-type", HeaderValue::from_static("text/event-stream"));
         tokio::spawn(events(pieces, finishing));
     } else {
