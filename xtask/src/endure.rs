@@ -1,6 +1,8 @@
 //! The suite `endurance` at its whole size: as long and as much as its promises say, on the release build, with the times
 //! asserted that only hold on a quiet machine. Every change runs its short form with the other suites.
 
+use std::path::Path;
+
 use anyhow::bail;
 
 use crate::run;
@@ -20,22 +22,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("cargo xtask endure makes network namespaces, so it needs root");
     }
     setup::ensure(Purpose::Test)?;
-    suite(arguments.filter.as_deref(), arguments.seed)
+    crate::build::run()?;
+    suite(&run::target_dir().join("release/gateway"), arguments.filter.as_deref(), arguments.seed)
 }
 
 /// The one measurement among the tests.
-pub(crate) fn events() -> anyhow::Result<()> {
-    suite(Some("events::"), None)
+pub(crate) fn events(gateway: &Path) -> anyhow::Result<()> {
+    suite(gateway, Some("events::"), None)
 }
 
-fn suite(filter: Option<&str>, seed: Option<u64>) -> anyhow::Result<()> {
-    crate::build::run()?;
+fn suite(gateway: &Path, filter: Option<&str>, seed: Option<u64>) -> anyhow::Result<()> {
     run::step("endurance");
     let mut nextest = run::cargo();
     nextest.args(["nextest", "run", "--package", "gateway-tests", "--test", "endurance", "--no-capture"]);
     // The load must not be what is slow.
     nextest.args(["--cargo-profile", "measure", "--profile", "endure"]).args(filter);
-    nextest.env("GATEWAY_ENDURE", "full").env("GATEWAY_BIN", run::target_dir().join("release/gateway"));
+    nextest.env("GATEWAY_ENDURE", "full").env("GATEWAY_BIN", gateway);
     if let Some(seed) = seed {
         nextest.env("GATEWAY_SEED", seed.to_string());
     }

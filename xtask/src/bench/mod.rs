@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         proxy::run(arguments)?;
     }
     if wanted(What::Sse) {
-        crate::endure::events()?;
+        crate::endure::events(&gateway(arguments)?)?;
     }
     Ok(())
 }
