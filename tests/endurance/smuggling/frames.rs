@@ -4,7 +4,9 @@
 //! A line of a case is a field, `NAME VALUE`, or one of
 //!
 //! - `standard METHOD`: the fields of a good request
-//! - `DATA TEXT`, `END` (the last frame so far ends the stream), `TRAILERS` (fields that follow are trailers)
+//! - `RAW TEXT`: bytes of a block, for fields in other representations
+//! - `DATA TEXT`, `END` (the last frame so far ends the stream), `TRAILERS` (fields that follow are trailers), `MORE`
+//!   (fields that follow stand in a CONTINUATION)
 
 use std::{io, net::SocketAddr};
 
@@ -22,8 +24,12 @@ const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+/// Bytes of a frame's payload that every server takes (RFC 9113 §4.2).
+const FRAME_MAX: usize = 16_384;
 
 /// The hostile stream, and the marker's.
 const HOSTILE: u32 = 1;
@@ -74,13 +80,21 @@ async fn until_answered(stream: &mut TcpStream, exchange: &mut Exchange) -> io::
 }
 
 fn hostile(bytes: &mut Vec<u8>, lines: &[Vec<u8>], path: &str) {
-    let mut block = Some(Vec::new());
+    // A block in its pieces.
+    let mut block = Some(vec![Vec::new()]);
     // The last frame is held back: `END` may still come.
-    let mut held: Option<(u8, Vec<u8>)> = None;
-    let flush = |bytes: &mut Vec<u8>, held: &mut Option<(u8, Vec<u8>)>, end: u8| {
+    let mut held: Option<(u8, Vec<Vec<u8>>)> = None;
+    let flush = |bytes: &mut Vec<u8>, held: &mut Option<(u8, Vec<Vec<u8>>)>, end: u8| {
         if let Some((kind, payload)) = held.take() {
-            let flags = if kind == HEADERS { END_HEADERS | end } else { end };
-            frame(bytes, kind, flags, HOSTILE, &payload);
+            if kind == DATA {
+                return frame(bytes, DATA, end, HOSTILE, &payload.concat());
+            }
+            let pieces: Vec<&[u8]> = payload.iter().flat_map(|piece| piece.chunks(FRAME_MAX)).collect();
+            for (nth, piece) in pieces.iter().enumerate() {
+                let (kind, flags) = if nth == 0 { (HEADERS, end) } else { (CONTINUATION, 0) };
+                let last = if nth + 1 == pieces.len() { END_HEADERS } else { 0 };
+                frame(bytes, kind, flags | last, HOSTILE, piece);
+            }
         }
     };
     for line in lines {
@@ -95,14 +109,27 @@ fn hostile(bytes: &mut Vec<u8>, lines: &[Vec<u8>], path: &str) {
             held = Some((HEADERS, block));
         }
         match word {
-            b"standard" => standard(block.get_or_insert_default(), rest, path),
             b"DATA" => {
                 flush(bytes, &mut held, 0);
-                held = Some((DATA, rest.to_vec()));
+                held = Some((DATA, vec![rest.to_vec()]));
+                continue;
             }
-            b"TRAILERS" => block = Some(Vec::new()),
-            b"END" => flush(bytes, &mut held, END_STREAM),
-            _ => field(block.get_or_insert_default(), word, rest),
+            b"TRAILERS" => {
+                block = Some(vec![Vec::new()]);
+                continue;
+            }
+            b"END" => {
+                flush(bytes, &mut held, END_STREAM);
+                continue;
+            }
+            _ => {}
+        }
+        let pieces = block.as_mut().expect("a field behind DATA or END, without TRAILERS");
+        match word {
+            b"MORE" => pieces.push(Vec::new()),
+            b"standard" => standard(pieces.last_mut().unwrap(), rest, path),
+            b"RAW" => pieces.last_mut().unwrap().extend_from_slice(rest),
+            _ => field(pieces.last_mut().unwrap(), word, rest),
         }
     }
     assert!(block.is_none(), "fields without DATA or END behind them");

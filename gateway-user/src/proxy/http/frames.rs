@@ -7,13 +7,16 @@
 /// Length of a frame header (RFC 9113 §4.1).
 const HEADER: usize = 9;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const PADDED: u8 = 8;
+pub(super) const PRIORITY: u8 = 32;
 
 /// Cancelled requests. A client may cancel all its streams at once (at most 256 are open), and 20 a second besides;
 /// each request that was answered allows one more. A token is what a request to an instance costs us.
@@ -37,10 +40,21 @@ pub(crate) enum Flood {
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    length: u32,
-    kind: u8,
-    flags: u8,
-    stream: u32,
+    pub(super) length: u32,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+}
+
+/// What some bytes of a direction are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Part of a header.
+    Partial,
+    /// The end of a header.
+    Header(Frame),
+    /// Part of a payload, at most all of it.
+    Payload,
 }
 
 /// Finds frame headers in a direction's bytes.
@@ -92,28 +106,35 @@ impl Frames {
         Self { skip, header: [0; HEADER], have: 0 }
     }
 
-    /// Reads on, and tells of each frame whose header is complete.
-    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
-        loop {
+    /// What the first of `bytes` are, and how many of them; there must be one.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> (usize, Piece) {
+        if self.skip > 0 {
             let skipped = bytes.len().min(self.skip as usize);
             self.skip -= skipped as u32;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            if bytes.is_empty() {
-                return;
+            return (skipped, Piece::Payload);
+        }
+        let taken = bytes.len().min(HEADER - self.have);
+        let place = self.header.iter_mut().skip(self.have);
+        place.zip(bytes).for_each(|(place, byte)| *place = *byte);
+        self.have += taken;
+        if self.have < HEADER {
+            return (taken, Piece::Partial);
+        }
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        (self.skip, self.have) = (length, 0);
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+        (taken, Piece::Header(Frame { length, kind, flags, stream }))
+    }
+
+    /// Reads on, and tells of each frame whose header is complete.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            let (count, piece) = self.next(bytes);
+            if let Piece::Header(frame) = piece {
+                seen(frame);
             }
-            let taken = bytes.len().min(HEADER - self.have);
-            let (head, rest) = bytes.split_at(taken);
-            if let Some(place) = self.header.get_mut(self.have..self.have + taken) {
-                place.copy_from_slice(head);
-            }
-            self.have += taken;
-            bytes = rest;
-            if self.have == HEADER {
-                let [a, b, c, kind, flags, stream @ ..] = self.header;
-                let length = u32::from_be_bytes([0, a, b, c]);
-                (self.skip, self.have) = (length, 0);
-                seen(Frame { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) });
-            }
+            bytes = bytes.get(count..).unwrap_or_default();
         }
     }
 

@@ -1,5 +1,5 @@
 //! Watches the frames of an HTTP/2 connection as they pass between hyper and the client, and dismisses a client that
-//! floods us.
+//! floods us, or sends what hyper would take and must not.
 
 use std::{
     cell::RefCell,
@@ -12,11 +12,16 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::frames::{Account, Flood, Frames};
+use super::{
+    blocks::{Blocks, Fault},
+    frames::{Account, Flood, Frames, Piece},
+};
 use crate::proxy::worker::timer::Timers;
 
 /// GOAWAY with an eight byte payload: last stream, code (RFC 9113 §6.8).
 const GOAWAY: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+const PROTOCOL_ERROR: u32 = 1;
+const COMPRESSION_ERROR: u32 = 9;
 const ENHANCE_YOUR_CALM: u32 = 11;
 /// How long and how much of what the client still sends is taken in, so that the close does not destroy the GOAWAY.
 const LINGER: Duration = Duration::from_secs(1);
@@ -32,32 +37,47 @@ pub(super) struct Watched<S> {
     received: Frames,
     sent: Frames,
     account: Account,
-    flood: Option<Flood>,
+    blocks: Blocks,
+    dismissal: Option<Dismissal>,
+}
+
+/// Why a client is sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    Flood(Flood),
+    Fault(Fault),
 }
 
 // === impl Watched ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    /// Watches `stream`, on which `preface` bytes come before the client's first frame.
-    pub(super) fn new(stream: S, preface: u32, timers: &Rc<Timers>) -> (Rc<RefCell<Self>>, Guard<S>) {
+    /// Watches `stream`, on which `preface` bytes come before the client's first frame; its table of fields may have so
+    /// many bytes.
+    pub(super) fn new(
+        stream: S,
+        preface: u32,
+        table: u16,
+        timers: &Rc<Timers>,
+    ) -> (Rc<RefCell<Self>>, Guard<S>) {
         let watched = Rc::new(RefCell::new(Self {
             stream,
             timers: Rc::clone(timers),
             received: Frames::after(preface),
             sent: Frames::after(0),
             account: Account::open(timers.tick()),
-            flood: None,
+            blocks: Blocks::new(table),
+            dismissal: None,
         }));
         (Rc::clone(&watched), Guard(watched))
     }
 
-    /// What the client did too much of.
-    pub(super) const fn flood(&self) -> Option<Flood> {
-        self.flood
+    /// Why the client is sent away.
+    pub(super) const fn dismissal(&self) -> Option<Dismissal> {
+        self.dismissal
     }
 
     /// Says why the connection ends, if hyper was not in the middle of a frame, and ends it.
-    pub(super) async fn dismiss(&mut self) {
+    pub(super) async fn dismiss(&mut self, why: Dismissal) {
         let deadline = self.timers.deadline(LINGER);
         let last = self.account.last();
         let Self { stream, sent, .. } = self;
@@ -65,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             if sent.between() {
                 let mut frame = GOAWAY.to_vec();
                 frame.extend(last.to_be_bytes());
-                frame.extend(ENHANCE_YOUR_CALM.to_be_bytes());
+                frame.extend(why.code().to_be_bytes());
                 stream.write_all(&frame).await?;
             }
             stream.shutdown().await?;
@@ -83,9 +103,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         let _ = deadline.bound(farewell).await;
     }
 
+    fn took(&mut self, mut bytes: &mut [u8]) -> Result<(), Dismissal> {
+        let tick = self.timers.tick();
+        while !bytes.is_empty() {
+            let (count, piece) = self.received.next(bytes);
+            let (taken, rest) = bytes.split_at_mut(count);
+            match piece {
+                Piece::Partial => {}
+                Piece::Header(frame) => {
+                    self.account.received(frame, tick)?;
+                    self.blocks.begin(frame)?;
+                }
+                Piece::Payload => self.blocks.read(taken)?,
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
     fn wrote(&mut self, bytes: &[u8]) {
-        let account = &mut self.account;
-        self.sent.pass(bytes, |frame| account.sent(frame));
+        let (account, blocks) = (&mut self.account, &mut self.blocks);
+        self.sent.pass(bytes, |frame| {
+            account.sent(frame);
+            blocks.sent(frame);
+        });
+    }
+}
+
+// === impl Dismissal ===
+
+impl Dismissal {
+    /// RFC 9113 §7.
+    const fn code(self) -> u32 {
+        match self {
+            Self::Flood(_) => ENHANCE_YOUR_CALM,
+            Self::Fault(Fault::Protocol) => PROTOCOL_ERROR,
+            Self::Fault(Fault::Compression) => COMPRESSION_ERROR,
+        }
+    }
+}
+
+impl From<Flood> for Dismissal {
+    fn from(flood: Flood) -> Self {
+        Self::Flood(flood)
+    }
+}
+
+impl From<Fault> for Dismissal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
@@ -100,16 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
         let this = &mut *self.0.borrow_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        let (account, flood, tick) = (&mut this.account, &mut this.flood, this.timers.tick());
-        this.received.pass(buffer.filled().get(before..).unwrap_or_default(), |frame| {
-            if let Err(what) = account.received(frame, tick) {
-                flood.get_or_insert(what);
+        match this.took(buffer.filled_mut().get_mut(before..).unwrap_or_default()) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(why) => {
+                this.dismissal = Some(why);
+                // hyper gives up at once, and `Watched::dismiss` tells the client.
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
-        });
-        match this.flood {
-            None => Poll::Ready(Ok(())),
-            // hyper gives up at once, and `Watched::dismiss` tells the client.
-            Some(_) => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
     }
 }

@@ -6,7 +6,11 @@ use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{exchange, frames::Flood, guard::Watched};
+use super::{
+    exchange,
+    frames::Flood,
+    guard::{Dismissal, Watched},
+};
 use crate::{
     defence::Offence,
     observe::load::Full,
@@ -34,7 +38,7 @@ const FRAME: u32 = 16 * 1024;
 /// than five CONTINUATION frames (CVE-2024-27316).
 const FIELDS: u32 = 32 * 1024;
 /// The decoder's table: the protocol's default, which clients assume until they have read ours.
-const FIELD_TABLE: u32 = 4096;
+const FIELD_TABLE: u16 = 4096;
 /// Streams that are reset before we have looked at them (CVE-2023-44487): a batch of read bytes may hold so many.
 const UNSEEN_RESETS: usize = 20;
 /// Streams that a client makes us reset, in the life of a connection (CVE-2025-8671). Clients make no mistakes;
@@ -58,7 +62,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     conn.http2.set(true);
     // As long as for a head: the client's preface is the first thing that it has to say.
     conn.enter(Phase::Head, worker.timers.tick().saturating_add(Timers::ticks(limits.header)));
-    let (watched, guard) = Watched::new(stream, PREFACE.len() as u32, &worker.timers);
+    let (watched, guard) = Watched::new(stream, PREFACE.len() as u32, FIELD_TABLE, &worker.timers);
     let handler = service_fn({
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
         move |request| exchange::run(Rc::clone(&worker), Rc::clone(&conn), request)
@@ -72,7 +76,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .adaptive_window(false)
             .max_frame_size(FRAME)
             .max_header_list_size(FIELDS)
-            .header_table_size(FIELD_TABLE)
+            .header_table_size(u32::from(FIELD_TABLE))
             .max_send_buf_size(cost::SEND_BUFFER)
             .max_pending_accept_reset_streams(UNSEEN_RESETS)
             .max_local_error_reset_streams(FORCED_RESETS)
@@ -95,12 +99,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     tracing::debug!(client = %conn.peer, %error, "HTTP/2 connection");
     // Nobody else holds it any more.
     let Ok(mut watched) = Rc::try_unwrap(watched).map(|watched| watched.into_inner()) else { return };
-    let flood = watched.flood();
-    if let Some(flood) = flood.or_else(|| is_calmed(&error).then_some(Flood::Frames)) {
-        noted(worker, conn, flood);
+    let dismissal = watched.dismissal();
+    match dismissal {
+        Some(Dismissal::Flood(flood)) => noted(worker, conn, flood),
+        None if is_calmed(&error) => noted(worker, conn, Flood::Frames),
+        Some(Dismissal::Fault(fault)) => tracing::debug!(client = %conn.peer, ?fault, "HTTP/2 frames"),
+        None => {}
     }
-    if flood.is_some() {
-        watched.dismiss().await;
+    if let Some(why) = dismissal {
+        watched.dismiss(why).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP: serving connections, the request pipeline, the exchange with an instance.
 
+mod blocks;
 pub(crate) mod body;
 pub(crate) mod coded;
 pub(crate) mod exchange;
@@ -10,6 +11,7 @@ mod guard;
 mod h2;
 pub(crate) mod head;
 pub(crate) mod hop;
+mod hpack;
 pub(crate) mod judge;
 pub(crate) mod lease;
 pub(crate) mod meter;
