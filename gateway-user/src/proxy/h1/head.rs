@@ -9,17 +9,13 @@ use crate::proxy::{
     failure::Failure,
     http::{
         framing::Version,
-        head::{Fields, Head},
+        head::{Fields, Head, TARGET_MAX, check_line},
+        hop::is_late,
     },
 };
 
 /// Fields of any head that is looked at; a listener's limit is below.
 pub(crate) const FIELDS_MAX: usize = 256;
-/// Longest request target: what common clients and servers agree on (RFC 9112 §3 asks for 8000 at least).
-const TARGET_MAX: usize = 16 * 1024;
-
-/// Longest method: as long as one that a route can name.
-const METHOD_MAX: usize = 32;
 
 /// Room for the fields of a head, on the caller's stack.
 pub(crate) type Room<'b> = [MaybeUninit<Header<'b>>; FIELDS_MAX];
@@ -122,12 +118,7 @@ impl<'h> Request<'h> {
         else {
             return Err(Failure::BadHead);
         };
-        if method.len() > METHOD_MAX {
-            return Err(Failure::BadMethod);
-        }
-        if target.len() > TARGET_MAX {
-            return Err(Failure::TargetTooLong);
-        }
+        check_line(method, target)?;
         let fields: &'h [Header<'h>] = request.headers;
         if fields.len() > fields_max {
             return Err(Failure::HeadTooLarge);
@@ -152,19 +143,12 @@ impl<'h> Request<'h> {
 
 /// Authority, and path with query, of a request target in any of its forms (RFC 9112 §3.2).
 fn split<'t>(method: &str, target: &'t str) -> Result<(Option<&'t str>, &'t str), Failure> {
-    // No fragment is ever sent (§3.2), and what is not ASCII is not a target (RFC 3986 §2).
-    if !target.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'#') {
-        return Err(Failure::BadPath);
-    }
-    if target.starts_with('/') {
+    if target.starts_with('/') || target == "*" {
         return Ok((None, target));
     }
     if method == "CONNECT" {
         // Refused by the stages, which want a path.
         return Ok((None, "/"));
-    }
-    if target == "*" {
-        return if method == "OPTIONS" { Ok((None, target)) } else { Err(Failure::BadPath) };
     }
     let scheme = ["http://", "https://"]
         .into_iter()
@@ -203,43 +187,17 @@ impl<'h> Response<'h> {
     }
 }
 
-/// Trailer fields as [`super::chunked::Decoder`] kept them, without those that may not come so late: they frame, route
-/// or authorise the message (RFC 9110 §6.5.1). `None`: these are no fields.
+/// Trailer fields as [`super::chunked::Decoder`] kept them, without those that come too late. `None`: these are no
+/// fields.
 pub(crate) fn trailers(bytes: &[u8], mut put: impl FnMut(&[u8], &[u8])) -> Option<()> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     // The parser wants the empty line that ends a list of fields.
     let text = [bytes, b"\r\n"].concat();
     let Ok(Status::Complete((_, fields))) = httparse::parse_headers(&text, &mut fields) else { return None };
-    for field in fields.iter().filter(|field| !is_forbidden_trailer(field.name)) {
+    for field in fields.iter().filter(|field| !is_late(field.name.as_bytes())) {
         put(field.name.as_bytes(), field.value);
     }
     Some(())
-}
-
-fn is_forbidden_trailer(name: &str) -> bool {
-    const FORBIDDEN: [&str; 19] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-request-id",
-    ];
-    FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
-        || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"))
 }
 
 fn version(minor: u8) -> Version {

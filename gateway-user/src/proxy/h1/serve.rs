@@ -130,7 +130,7 @@ impl Server<'_> {
         let start = clock::now();
         let turn = self.worker.next_turn();
         let mut record = Record::open(self.worker, self.conn, start, turn);
-        let moment = Moment { now: record.moment(), turn, crowded: false };
+        let moment = Moment { now: record.moment(), turn, fault: None };
         // Looked into where it is: a binding by value would be kept a second time while the exchange lasts.
         let mut judged = self.judge(length, moment, &mut record);
         match &mut judged {

@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     coded::{Compression, Decompression},
+    fields::in_time,
     meter::{Meter, TooLong},
 };
 use crate::proxy::{
@@ -304,6 +305,7 @@ impl Body for Upload {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
             Poll::Ready(Some(Ok(frame))) => {
+                let frame = in_time(frame);
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 transfer.arrived(length);
                 match transfer.meter.pass(frame.data_ref().map_or(&[][..], |data| data)) {
@@ -485,7 +487,7 @@ impl Passage {
             Self::Call(call) => call.poll_frame(context),
             Self::Stream { body, .. } => Pin::new(body).poll_frame(context).map(|frame| {
                 frame.map(|frame| {
-                    frame.map_err(|error| {
+                    frame.map(in_time).map_err(|error| {
                         tracing::debug!(%error, "an instance's answer broke off");
                         Failure::Broken
                     })

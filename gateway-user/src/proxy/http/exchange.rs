@@ -11,14 +11,16 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri, header,
+    HeaderValue, Method, Request, Response, Uri, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme as UriScheme},
 };
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 
 use super::{
     body::{Answer, Bounds, Kept, Passage, Progress, Relay, Upload},
+    check::check,
     coded::{Compression, Decompression},
     fields::{self, Forwarding},
     framing,
@@ -66,7 +68,7 @@ pub(crate) async fn run(
     let start = clock::now();
     let turn = worker.next_turn();
     let mut record = Record::open(&worker, &conn, start, turn);
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let head = Head {
         method: parts.method.as_str(),
         path: parts.uri.path(),
@@ -75,14 +77,21 @@ pub(crate) async fn run(
         fields: &parts.headers,
     };
     let asked = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let crowded = is_crowded(&parts.headers, worker.shared.config.limits.head_fields);
-    let moment = Moment { now: record.moment(), turn, crowded };
+    let fault = check(&parts, asked, worker.shared.config.limits.head_fields).err();
+    let moment = Moment { now: record.moment(), turn, fault };
     let mut forward = match judge(&worker, &conn, &head, asked, moment, &mut record) {
         Ok(forward) => forward,
         Err(answer) => return Ok(*answer),
     };
     let target = Rc::clone(&forward.target);
     let service = &target.view.service;
+    // An instance would take a request without a byte for complete before the client has ended it.
+    if forward.body == framing::Body::Length(0)
+        && !body.is_end_stream()
+        && let Err(failure) = Box::pin(ended(&worker, &mut body)).await
+    {
+        return Ok(refuse(&mut record, &forward, failure));
+    }
     let empty = body.is_end_stream();
     let bytes = cost::stream(!empty, forward.body.declared());
     if let Err(failure) = record.afford(bytes) {
@@ -361,10 +370,16 @@ impl Sending<'_> {
     }
 }
 
-/// Whether there are more fields than `most`. The pieces into which HTTP/2 clients cut their cookies are one field, which
-/// the parser's bound on bytes keeps small (RFC 9113 §8.2.3).
-fn is_crowded(fields: &HeaderMap, most: usize) -> bool {
-    fields.len() > most && fields.len() - fields.get_all(header::COOKIE).iter().count() > most
+/// Waits for the end of a body that is declared to be empty; hyper refuses one that is not.
+async fn ended(worker: &Worker, body: &mut Incoming) -> Result<(), Failure> {
+    let deadline = worker.timers.deadline(worker.shared.config.limits.body_idle);
+    let end = async {
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|_| Failure::ClientGone)?;
+        }
+        Ok(())
+    };
+    deadline.bound(end).await.unwrap_or(Err(Failure::ClientTimeout))
 }
 
 /// The copy of a request whose head is ready for its instance.

@@ -11,9 +11,13 @@ use http::{
     },
 };
 
+use hyper::body::Frame;
 use ipnet::IpNet;
 
-use super::{head::Fields, hop::Connection};
+use super::{
+    head::Fields,
+    hop::{Connection, is_late},
+};
 use crate::proxy::{
     encode::{self, Choice},
     forwarded::{self, Hop},
@@ -129,6 +133,17 @@ pub(crate) fn coded(headers: &mut HeaderMap, choice: Choice) {
     }
 }
 
+/// A frame of a body; trailers without what comes too late (RFC 9110 §6.5.1).
+pub(crate) fn in_time(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            remove(&mut trailers, |name| is_late(name.as_str().as_bytes()));
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}
+
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let connection = Connection::read(headers);
     let ends = |name: &&HeaderName| connection.ends(headers, name.as_str().as_bytes());
@@ -150,7 +165,7 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Forwarding, Hop, to_client, to_instance};
+    use super::{Forwarding, Frame, Hop, in_time, to_client, to_instance};
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -220,6 +235,15 @@ mod tests {
         let mut headers = map(&fields);
         to_client(&mut headers);
         assert_eq!(headers, map(&[("content-length", "3")]));
+    }
+
+    #[test]
+    fn trailers_that_come_too_late_are_left_out() {
+        let trailers =
+            map(&[("grpc-status", "0"), ("content-length", "5"), ("x-forwarded-for", "1"), ("host", "a")]);
+        let frame = in_time(Frame::trailers(trailers));
+        assert_eq!(frame.into_trailers().unwrap(), map(&[("grpc-status", "0")]));
+        assert!(in_time(Frame::data("host: a".into())).is_data());
     }
 
     #[test]

@@ -9,6 +9,11 @@ use crate::proxy::failure::Failure;
 /// Longest host that is looked at: a DNS name (RFC 1035 §2.3.4) with brackets, a trailing dot and a port.
 const HOST_MAX: usize = 264;
 
+/// Longest request target: what common clients and servers agree on (RFC 9112 §3 asks for 8000 at least).
+pub(crate) const TARGET_MAX: usize = 16 * 1024;
+/// Longest method: as long as one that a route can name.
+const METHOD_MAX: usize = 32;
+
 /// Header fields by name, as some parser keeps them.
 pub(crate) trait Fields {
     /// Every value of `name` (lower case), in order.
@@ -35,6 +40,22 @@ pub(crate) struct Head<'a, F> {
 pub(crate) struct Host {
     bytes: [u8; HOST_MAX],
     length: usize,
+}
+
+/// Refuses what no request begins with, whatever it came over; `target` as it was sent, in any of its forms.
+pub(crate) fn check_line(method: &str, target: &str) -> Result<(), Failure> {
+    if method.len() > METHOD_MAX {
+        return Err(Failure::BadMethod);
+    }
+    if target.len() > TARGET_MAX {
+        return Err(Failure::TargetTooLong);
+    }
+    // No fragment is ever sent (RFC 9110 §7.1), and what is not ASCII is not a target (RFC 3986 §2).
+    let allowed = |byte: u8| (b'!'..=b'~').contains(&byte) && byte != b'#';
+    if !target.bytes().all(allowed) || (target == "*" && method != "OPTIONS") {
+        return Err(Failure::BadPath);
+    }
+    Ok(())
 }
 
 // === impl Head ===

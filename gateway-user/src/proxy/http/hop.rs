@@ -61,6 +61,34 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     }
 }
 
+/// Whether the field frames, routes or authorises a message, and comes too late for that as a trailer (RFC 9110 §6.5.1).
+pub(crate) fn is_late(name: &[u8]) -> bool {
+    const LATE: [&[u8]; 20] = [
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-real-ip",
+        b"x-request-id",
+    ];
+    LATE.iter().any(|late| name.eq_ignore_ascii_case(late))
+        || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Connection;

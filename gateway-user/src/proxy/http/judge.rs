@@ -42,15 +42,15 @@ pub(crate) struct Forward {
     pub(crate) mirror: Option<Rc<Target>>,
 }
 
-/// What the stages do not see of a request: when it came, for throttles and weighted choices, and how large it is.
+/// What the stages do not see of a request: when it came, for throttles and weighted choices, and how it was written.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment {
     /// Nanoseconds of the clock that all workers share.
     pub(crate) now: u64,
     /// Counts the worker's requests.
     pub(crate) turn: u64,
-    /// The head has more fields than are looked at.
-    pub(crate) crowded: bool,
+    /// What is wrong with the head besides what they look at.
+    pub(crate) fault: Option<Failure>,
 }
 
 /// Runs the pipeline; `asked` is path and query. The error is the answer to a request that goes no further.
@@ -74,8 +74,8 @@ pub(crate) fn judge<F: Fields>(
     let forwarders = view.listeners.get(index).map(|view| &view.listener.forwarders);
     let mut told = Told::Nothing;
     let (name, outcome) = match view.listeners.get(index) {
-        Some(listener) if moment.crowded => {
-            (listener.listener.name.as_str(), Outcome::Refuse(Failure::HeadTooLarge, None))
+        Some(listener) if let Some(failure) = moment.fault => {
+            (listener.listener.name.as_str(), Outcome::Refuse(failure, None))
         }
         Some(listener) => {
             let speaker = conn.client.borrow().address.ip();

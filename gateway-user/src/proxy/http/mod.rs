@@ -2,6 +2,7 @@
 
 mod blocks;
 pub(crate) mod body;
+mod check;
 pub(crate) mod coded;
 pub(crate) mod exchange;
 mod fields;
