@@ -55,13 +55,9 @@ impl Desk {
     #[must_use]
     #[track_caller]
     pub fn with_front() -> Self {
-        Self::new().front()
-    }
-
-    #[track_caller]
-    fn front(self) -> Self {
-        self.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
-        self
+        let desk = Self::new();
+        desk.ok(&add_front("front", "127.0.0.2", "9080", "9443"));
+        desk
     }
 
     /// As [`Self::with_front`], open to 127.0.0.0/8.

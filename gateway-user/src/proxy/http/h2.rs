@@ -16,6 +16,7 @@ use crate::{
     observe::load::Full,
     proxy::{
         budget::cost,
+        forwarded,
         listener::live::{Conn, Phase},
         upstream::LocalExecutor,
         worker::{Worker, timer::Timers},
@@ -123,5 +124,18 @@ fn noted(worker: &Worker, conn: &Conn, flood: Flood) {
         count.add(1);
     }
     tracing::debug!(client = %conn.peer, ?flood, "HTTP/2 flood");
-    worker.shared.config.reports.offence(conn.peer.ip(), Offence::Limit);
+    // What a client does behind a balancer or a forwarder is not the fault of who forwards it.
+    if !is_relayed(worker, conn) {
+        worker.shared.config.reports.offence(conn.peer.ip(), Offence::Limit);
+    }
+}
+
+/// Whether the TCP peer speaks for others.
+fn is_relayed(worker: &Worker, conn: &Conn) -> bool {
+    let current = worker.current();
+    let view = &current.view;
+    let listener = view.sockets.get(&conn.socket).and_then(|(index, _)| view.listeners.get(*index));
+    let forwards = listener
+        .is_some_and(|view| forwarded::is_among(conn.peer.ip().to_canonical(), &view.listener.forwarders));
+    forwards || conn.client.borrow().declared
 }
