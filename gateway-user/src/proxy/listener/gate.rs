@@ -38,6 +38,9 @@ const HANDSHAKES: Marks = Marks { stop: 100, resume: 50 };
 /// Ticks without a try after the kernel had no descriptor or no memory for another connection.
 const BREATHER: u32 = 2;
 
+/// Ticks after the gate opened in which room is likely to run out again.
+const TIGHT: u32 = 10;
+
 /// One worker's gate.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
@@ -74,6 +77,11 @@ impl Gate {
     /// For how many ticks it has been as it is.
     pub(crate) fn age(&self, tick: u32) -> u32 {
         tick.saturating_sub(self.since.get())
+    }
+
+    /// Whether room is short: the gate is shut, or was a moment ago.
+    pub(crate) fn is_tight(&self, tick: u32) -> bool {
+        self.shut.get().is_some() || (self.since.get() != 0 && self.age(tick) <= TIGHT)
     }
 
     /// The kernel had nothing left for another connection.
@@ -122,7 +130,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::{BREATHER, Gate, Level, Levels};
+    use super::{BREATHER, Gate, Level, Levels, TIGHT};
     use crate::observe::load::Full;
 
     fn levels(memory: u64, connections: u64, handshakes: u64) -> Levels {
@@ -138,11 +146,14 @@ mod tests {
             (Full::Handshakes, |used| levels(0, 0, used), 1000, 500),
         ] {
             let gate = Gate::default();
+            assert!(!gate.is_tight(1));
             assert_eq!(gate.look(at(stop - 1), 1), None);
             assert_eq!(gate.look(at(stop), 2), Some((None, Some(full))));
             assert_eq!(gate.look(at(resume), 7), None);
             assert_eq!((gate.shut(), gate.age(7)), (Some(full), 5));
+            assert!(gate.is_tight(7));
             assert_eq!(gate.look(at(resume - 1), 8), Some((Some(full), None)));
+            assert!(gate.is_tight(8 + TIGHT) && !gate.is_tight(9 + TIGHT));
             assert_eq!(gate.look(at(stop - 1), 9), None);
         }
     }

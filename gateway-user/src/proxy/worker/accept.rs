@@ -17,7 +17,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::Worker;
+use super::{Worker, yield_once};
 use crate::{
     base::clock,
     defence::Offence,
@@ -155,6 +155,11 @@ impl Acceptor {
                 // That connection is gone already; the next one may be there (accept(2), "Error handling").
                 Some(Err(error)) if is_of_one_connection(&error) => {}
                 Some(Err(error)) => worker.exhausted(&error),
+            }
+            // While room is short, sockets take turns: one at which many knock would have all of it, and who waits at
+            // another would neither be let in nor sent away.
+            if worker.gate.is_tight(worker.timers.tick()) {
+                yield_once().await;
             }
         }
     }
