@@ -131,11 +131,22 @@ pub(crate) struct Bounds {
 // === impl Progress ===
 
 impl Progress {
-    /// Tick up to which a dialogue may be silent, as far as it has begun.
-    fn until(&self, idle: Duration) -> Option<u32> {
-        Some(self.moved.get())
-            .filter(|moved| *moved != 0)
-            .map(|moved| moved.saturating_add(Timers::ticks(idle)))
+    /// Ready when `deadline` passed and nothing passed either way for `idle`: until then it is moved on.
+    fn poll_silence(
+        &self,
+        context: &mut Context<'_>,
+        deadline: &Deadline,
+        idle: Duration,
+        tick: u32,
+    ) -> Poll<Late> {
+        let late = ready!(deadline.poll(context));
+        let moved = self.moved.get();
+        let due = moved.saturating_add(Timers::ticks(idle));
+        if moved == 0 || due <= tick {
+            return Poll::Ready(late);
+        }
+        deadline.set(due);
+        deadline.poll(context)
     }
 
     /// Whether the body can be sent from its beginning once more.
@@ -386,13 +397,10 @@ impl Transfer {
 
     /// Ready when the client takes too long.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
-        let late = ready!(self.deadline.poll(context));
-        match self.progress.until(self.idle).filter(|due| self.idling && *due > self.timers.tick()) {
-            Some(due) => {
-                self.deadline.set(due);
-                self.deadline.poll(context)
-            }
-            None => Poll::Ready(late),
+        if self.idling {
+            self.progress.poll_silence(context, &self.deadline, self.idle, self.timers.tick())
+        } else {
+            self.deadline.poll(context)
         }
     }
 
@@ -593,14 +601,10 @@ impl Relay {
 
     /// Ready when the instance takes too long. It does not while the client talks: it listens.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
-        let late = ready!(self.deadline.poll(context));
-        let until = self.record.progress.as_ref().and_then(|progress| progress.until(self.idle));
-        match until.filter(|due| *due > self.record.worker().timers.tick()) {
-            Some(due) => {
-                self.deadline.set(due);
-                self.deadline.poll(context)
-            }
-            None => Poll::Ready(late),
+        let tick = self.record.worker().timers.tick();
+        match &self.record.progress {
+            Some(progress) => progress.poll_silence(context, &self.deadline, self.idle, tick),
+            None => self.deadline.poll(context),
         }
     }
 
