@@ -134,6 +134,16 @@ impl Stage {
         });
     }
 
+    /// A stream of each kind and one beside it, over one connection if the version can.
+    async fn open_both(&self, own: &mut Running, beside: &mut Running) {
+        for kind in KINDS {
+            let door = &self.scene.doors(2)[usize::from(kind.tls)];
+            let mut streams = Stream::open(kind, door, &[LIVE, BESIDE]).await.into_iter();
+            own.add(streams.next().unwrap());
+            beside.add(streams.next().unwrap());
+        }
+    }
+
     async fn edit(&self, method: &'static str, path: &str, body: Value) {
         let edit = Edit { method, path: path.to_owned(), body };
         let (status, answer) = self.control.ask(&edit).await;
@@ -160,12 +170,7 @@ fn is_broken_off(error: &str) -> bool {
 fn what_a_removed_service_does_has_its_time_and_neighbours_of_a_connection_go_on() {
     let stage = Stage::new();
     stage.run(async |mut own, mut beside| {
-        for kind in KINDS {
-            let door = &stage.scene.doors(2)[usize::from(kind.tls)];
-            let mut streams = Stream::open(kind, door, &[LIVE, BESIDE]).await.into_iter();
-            own.add(streams.next().unwrap());
-            beside.add(streams.next().unwrap());
-        }
+        stage.open_both(&mut own, &mut beside).await;
         let mut client = Client::connect(&stage.scene.tls(), Version::H2, End::Fin).await.unwrap();
         let quiet = client.get("live", "/quiet").await.unwrap();
         let request = client.request("GET", "live", "/never").body(crate::link::empty()).unwrap();
@@ -274,12 +279,7 @@ const GRACE: Duration = Duration::from_secs(20);
 fn a_stop_lets_streams_and_tunnels_finish_and_cuts_what_is_left() {
     let mut stage = Stage::new();
     stage.run(async |mut own, mut beside| {
-        for kind in KINDS {
-            let door = &stage.scene.doors(2)[usize::from(kind.tls)];
-            let mut streams = Stream::open(kind, door, &[LIVE, BESIDE]).await.into_iter();
-            own.add(streams.next().unwrap());
-            beside.add(streams.next().unwrap());
-        }
+        stage.open_both(&mut own, &mut beside).await;
         own.go_on().await;
         let gateway = &stage.scene.desk.gateway;
         let mut start = Instant::now();
