@@ -14,13 +14,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, ClientConnection, StreamOwned, client::Resumption, crypto::aws_lc_rs, pki_types::ServerName,
 };
 
 /// Whom to ask for what.
@@ -60,7 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     ensure!(hard > options.connections as u64 + 64, "no more than {hard} files may be open");
-    let config = Arc::new(config()?);
+    let config = Arc::new(config());
     let start = Instant::now();
     let lanes = thread::scope(|scope| {
         let lanes: Vec<_> = (0..BATCH)
@@ -87,18 +81,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// TLS 1.3 or 1.2 over X25519, as the peers have it, and a whole handshake each time.
-fn config() -> anyhow::Result<ClientConfig> {
+fn config() -> ClientConfig {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
-    let provider = Arc::new(provider);
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
+    let mut config = harness::anybody::config(provider);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
-    Ok(config)
+    config
 }
 
 /// One connection after one whole answer.
@@ -145,44 +134,5 @@ fn is_open(mut stream: &TcpStream) -> anyhow::Result<bool> {
             Ok(_) => {}
             Err(error) => return Ok(error.kind() == ErrorKind::WouldBlock),
         }
-    }
-}
-
-/// Takes every certificate: the bench has just made it.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -124,7 +124,7 @@ fn the_first_suite_is_aes_128() {
     let upstream = Upstream::new();
     let world = World::new(&[upstream.address]);
     let mut tcp = std::net::TcpStream::connect(world.https).unwrap();
-    let config = crate::support::client::tls_config(std::sync::Arc::default());
+    let config = crate::support::client::tls_config();
     let server = rustls::pki_types::ServerName::try_from("a.example.org").unwrap();
     let mut connection = rustls::ClientConnection::new(std::sync::Arc::new(config), server).unwrap();
     while connection.is_handshaking() {

@@ -2,7 +2,7 @@
 //!
 //! Order of reading: [`process`] (bounded child processes), [`netns`], [`topology`] (a small internet of namespaces) and
 //! [`private`] (networks beside it), [`gateway`] (the daemon and its command line) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
-//! [`ca`]) and the witnesses ([`wire`], [`behind`], [`xdp`]) which [`proof`] joins into one verdict: who dropped it.
+//! [`ca`], [`anybody`]) and the witnesses ([`wire`], [`behind`], [`xdp`]) which [`proof`] joins into one verdict: who dropped it.
 //!
 //! The harness panics instead of returning errors, so that a failed test shows where it failed. Everything has a time
 //! limit, every process is ended by its own id, and namespaces, mounts and pins go away with their guards.
@@ -12,6 +12,7 @@
     reason = "a harness that cannot go on panics with a backtrace, as its tests do"
 )]
 
+pub mod anybody;
 pub mod behind;
 pub mod ca;
 pub mod client;

@@ -3,14 +3,13 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, ClientConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
 /// Longer than anything takes; a test that waits for it has failed.
@@ -91,8 +90,7 @@ impl Client {
     ) -> io::Result<Self> {
         let Self { mut tcp, .. } = Self::connect(address)?;
         tcp.write_all(header)?;
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let mut config = tls_config(Arc::clone(&seen));
+        let mut config = tls_config();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let name = ServerName::try_from(sni.map_or_else(|| address.ip().to_string(), str::to_owned)).unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
@@ -100,8 +98,8 @@ impl Client {
         while connection.is_handshaking() {
             connection.complete_io(&mut wire)?;
         }
+        let certificate = connection.peer_certificates().unwrap()[0].to_vec();
         let stream = StreamOwned::new(connection, wire);
-        let certificate = seen.lock().unwrap().clone();
         Ok(Self { stream: BufReader::new(Box::new(stream)), tcp, certificate })
     }
 
@@ -232,54 +230,9 @@ impl Client {
     }
 }
 
-/// Trusts everybody and remembers the leaf.
-#[derive(Debug)]
-struct Seen(Arc<Mutex<Vec<u8>>>);
-
-pub(crate) fn tls_config(seen: Arc<Mutex<Vec<u8>>>) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Seen(seen)))
-        .with_no_client_auth()
-}
-
-impl ServerCertVerifier for Seen {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        *self.0.lock().unwrap() = leaf.to_vec();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+/// A client that trusts everybody.
+pub(crate) fn tls_config() -> ClientConfig {
+    harness::anybody::config(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// Certificates of a PEM text in DER.
