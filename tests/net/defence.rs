@@ -7,8 +7,8 @@
 )]
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use harness::{
     curl,
     frame::{self, ACK, Link, Tcp},
     reach, reach_from,
-    topology::{CLIENT_V4, GATE, GHOST_V4},
+    topology::{CLIENT_V4, GATE, GHOST_V4, PUBLIC_V4},
     wait,
     wire::Wire,
 };
@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::site::{HTTPS_V4, Served, Site};
 
 const CLIENT: &str = "198.51.100.10";
+const HTTP_V4: SocketAddr = SocketAddr::new(IpAddr::V4(PUBLIC_V4), 80);
 /// A second address of the client.
 const OTHER: &str = "198.51.100.11";
 
@@ -155,7 +156,7 @@ fn by_default_bans_are_observed_and_a_trusted_proxy_is_not_even_that() {
     let garbage = |source: &str| {
         let source: IpAddr = source.parse().expect("an address");
         for _ in 0..25 {
-            let mut stream = connect_from(&site.net, source);
+            let mut stream = connect_from(&site.net, source, HTTPS_V4);
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
             let _ = stream.read(&mut [0; 64]);
         }
@@ -171,13 +172,53 @@ fn by_default_bans_are_observed_and_a_trusted_proxy_is_not_even_that() {
     assert_eq!(reply["items"].as_array().map(Vec::len), Some(1), "{reply}");
 }
 
-fn connect_from(net: &Net, source: IpAddr) -> std::net::TcpStream {
+/// Floods of 100 connections: an empty SETTINGS frame is cheap to send, and 500 are more than a connection may send at once.
+/// The daemon reports a flood before it closes the connection, so that all of them are reported afterwards.
+#[test]
+fn http2_floods_are_blamed_on_who_makes_them_and_on_no_balancer_that_passes_them_on() {
+    let (site, _served) = site("");
+    let update = |words: &[&str]| {
+        site.gateway.cli(&[&["listener", "update", "public"][..], words].concat()).ok();
+    };
+    let mut made = 0;
+    let mut flood = |source: &str, header: &str| {
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0].repeat(500));
+        for _ in 0..100 {
+            let mut stream = connect_from(&site.net, source.parse().expect("an address"), HTTP_V4);
+            // Whoever still sends is told by a reset; only silence is wrong.
+            let _ = stream.write_all(&bytes);
+            let end = stream.read_to_end(&mut Vec::new());
+            assert!(!matches!(&end, Err(error) if error.kind() == ErrorKind::WouldBlock), "not closed");
+        }
+        made += 100;
+        let stats = site.gateway.cli(&["stats"]).ok();
+        let listeners = stats["listeners"].as_array().expect("stats has the listeners");
+        let public = listeners.iter().find(|item| item["name"] == "public").expect("it is among them");
+        assert_eq!(public["floods"]["overhead"], made, "{public}");
+    };
+
+    update(&["--trusted-forwarders", "198.51.100.11/32"]);
+    flood(OTHER, "");
+    update(&["--trusted-forwarders", "off", "--proxy-protocol"]);
+    flood(OTHER, "PROXY TCP4 192.0.2.7 198.51.100.1 56324 80\r\n");
+    // Who speaks for nobody is noticed, which shows that those before were passed over.
+    update(&["--proxy-protocol=false"]);
+    flood(CLIENT, "");
+    let reply = await_event(&site, "would_ban");
+    let item = &reply["items"][0];
+    assert_eq!((&item["source"], &item["cause"]), (&CLIENT.into(), &"limit".into()), "{reply}");
+    assert_eq!(reply["history"].as_array().map(Vec::len), Some(1), "{reply}");
+}
+
+fn connect_from(net: &Net, source: IpAddr, target: SocketAddr) -> TcpStream {
     net.client.within(|| {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
         socket.bind(&SocketAddr::new(source, 0).into()).expect("bind");
-        socket.connect_timeout(&HTTPS_V4.into(), Duration::from_secs(5)).expect("connect");
-        let stream: std::net::TcpStream = socket.into();
+        socket.connect_timeout(&target.into(), Duration::from_secs(5)).expect("connect");
+        let stream: TcpStream = socket.into();
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
         stream
     })
@@ -221,7 +262,7 @@ fn a_ban_by_hand_cuts_what_is_open_and_holds_at_accept_too() {
         assert_eq!((&added["changed"], &added["item"]["note"]), (&true.into(), &"a test".into()));
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         let read = stream.read(&mut [0]);
-        assert!(!matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{read:?}");
+        assert!(!matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock), "{read:?}");
         await_reach(&site, CLIENT, kept_out);
         await_reach(&site, OTHER, Reach::Open);
         for (source, reason) in [(CLIENT, "banned"), (OTHER, "allowed")] {
