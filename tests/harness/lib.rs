@@ -1,7 +1,7 @@
 //! The harness: everything a suite needs to run the real program against real packets.
 //!
 //! Order of reading: [`process`] (bounded child processes), [`netns`], [`topology`] (a small internet of namespaces) and
-//! [`private`] (networks beside it), [`gateway`] (the daemon and its command line) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
+//! [`private`] (networks beside it), [`gateway`] (the daemon and its command line, [`frozen`] a thread of it) and [`desk`] (one without filter), then the two ends ([`client`], [`load`], [`upstream`],
 //! [`ca`], [`anybody`]) and the witnesses ([`wire`], [`behind`], [`xdp`]) which [`proof`] joins into one verdict: who dropped it.
 //!
 //! The harness panics instead of returning errors, so that a failed test shows where it failed. Everything has a time
@@ -19,6 +19,7 @@ pub mod client;
 pub mod desk;
 pub mod flood;
 pub mod frame;
+pub mod frozen;
 pub mod gateway;
 pub mod load;
 pub mod netns;

@@ -7,6 +7,7 @@
 //! - `pool`: instances, kept connections, dead instances.
 //! - `overload`: a daemon that runs out of descriptors.
 //! - `stop`: signals, readiness, what may finish.
+//! - `stuck`: a worker that stands still.
 //! - `smuggling`: requests that two parsers could read differently.
 #![expect(clippy::expect_used, reason = "tests panic where they fail")]
 
@@ -17,3 +18,4 @@ mod pool;
 mod smuggling;
 mod stop;
 mod stream;
+mod stuck;

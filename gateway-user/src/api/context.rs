@@ -78,12 +78,35 @@ impl Context {
             force: request.query.flag("force")?,
         };
         let summary = edit.summary();
-        let outcome = self.control.borrow_mut().edit(edit, options);
-        // The control plane logs what it changed; what was refused is only known here.
-        if let Err(refusal) = &outcome {
-            tracing::warn!(uid = request.uid, code = refusal.code, "refused: {summary}: {refusal}");
+        let mut outcome = self.control.borrow_mut().edit(edit, options);
+        match &mut outcome {
+            Ok(outcome) => outcome.notes.extend(self.stuck()),
+            // The control plane logs what it changed; what was refused is only known here.
+            Err(refusal) => {
+                tracing::warn!(uid = request.uid, code = refusal.code, "refused: {summary}: {refusal}");
+            }
         }
         outcome
+    }
+
+    /// The generation of each worker.
+    pub(super) fn workers(&self) -> Vec<WorkerStatus> {
+        self.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default()
+    }
+
+    /// What is to be said of workers that do not serve the generation in force: a change waits for all of them, so that
+    /// one which is behind after it is stuck.
+    pub(super) fn stuck(&self) -> Vec<String> {
+        let current = self.control.borrow().generation();
+        let behind = self.workers().into_iter().filter(|one| one.generation != current);
+        behind
+            .map(|one| {
+                format!(
+                    "worker {} is stuck: it serves generation {}, not {current}",
+                    one.worker, one.generation
+                )
+            })
+            .collect()
     }
 
     /// Seconds since the start of the daemon.

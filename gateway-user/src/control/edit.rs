@@ -183,7 +183,7 @@ pub struct Outcome {
     /// Of a dry run: whom it would keep out.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
-    /// Certificates or other things that a rollback could not restore and kept or left out.
+    /// What else is to be known of it: what a rollback could not restore, a worker that does not take it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

@@ -44,14 +44,7 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
             format!("{} serves generation {}, not {}", one.name, one.generation, control.generation)
         }),
     );
-    let workers = context.sources.workers.as_ref().map(|workers| workers()).unwrap_or_default();
-    let stuck = workers.iter().filter(|one| one.generation != control.generation);
-    warnings.extend(stuck.map(|one| {
-        format!(
-            "worker {} is stuck: it serves generation {}, not {}",
-            one.worker, one.generation, control.generation
-        )
-    }));
+    warnings.extend(context.stuck());
     let addresses = context.sources.addresses.as_ref().map(|addresses| addresses()).unwrap_or_default();
     let missing = addresses.iter().filter(|address| address.state != AddressState::Held);
     warnings.extend(missing.map(|address| {
@@ -111,7 +104,7 @@ pub(in crate::api) fn status(context: &Context, _: &Request) -> Result<Reply, Re
             .iter()
             .map(|one| EnforcerStatus { name: one.name.to_owned(), generation: one.generation })
             .collect(),
-        workers,
+        workers: context.workers(),
         listeners,
         vpcs: super::vpc::status(context),
         domains: control.domains,

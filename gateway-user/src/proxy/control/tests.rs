@@ -4,7 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     num::NonZeroUsize,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -120,28 +120,4 @@ fn a_worker_that_panics_starts_anew_and_loses_no_place_and_no_memory() {
     let budget = Arc::clone(&proxy.shared.budget);
     proxy.shutdown(Duration::ZERO);
     assert_eq!(budget.used(), 0);
-}
-
-/// A worker that does not take a generation is seen in status.
-#[test]
-fn a_worker_that_is_stuck_shows_the_generation_that_it_serves() {
-    let (mut proxy, _) = proxy();
-    let snapshot = Snapshot { generation: Generation(8), ..Snapshot::clone(&proxy.view.snapshot) };
-    // As long as its seed is locked, the worker cannot take anything.
-    let seed = Arc::clone(&proxy.workers[0].seed);
-    let waiting = std::thread::spawn(move || {
-        proxy.stage(&Arc::new(snapshot)).unwrap();
-        proxy.commit().unwrap();
-        proxy
-    });
-    let proxy = {
-        let start = Instant::now();
-        while seed.lock().unwrap().view.generation != Generation(8) {
-            assert!(start.elapsed() < Duration::from_secs(10));
-        }
-        waiting.join().unwrap()
-    };
-    eventually("it takes it in the end", || proxy.workers() == [Generation(8)]);
-    proxy.shared.served[0].store(7, Relaxed);
-    assert_eq!((proxy.generation(), proxy.workers()), (Generation(8), vec![Generation(7)]));
 }
