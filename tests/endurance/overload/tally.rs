@@ -112,6 +112,15 @@ impl Counts {
         self.outcomes.get(&(kind, outcome.clone())).copied().unwrap_or_default()
     }
 
+    /// Adds what happened to others; only steady clients are timed.
+    pub(super) fn add(&mut self, other: Self) {
+        for (key, count) in other.outcomes {
+            *self.outcomes.entry(key).or_default() += count;
+        }
+        self.failures += other.failures;
+        self.told.extend(other.told);
+    }
+
     /// How many outcomes of a kind there were.
     pub(super) fn all(&self, kind: Kind) -> u64 {
         self.outcomes.iter().filter(|((other, _), _)| *other == kind).map(|(_, count)| count).sum()

@@ -105,7 +105,7 @@ pub(crate) struct Opening {
     pub(crate) grant: Grant,
 }
 
-/// What [`Live::evict`] measures ages with, in ticks.
+/// What ages are measured with where room is to be made, in ticks.
 #[derive(Clone, Copy)]
 pub(crate) struct Age {
     pub(crate) tick: u32,
@@ -115,6 +115,14 @@ pub(crate) struct Age {
     /// Nobody leaves who waits for less.
     pub(crate) idle: u32,
     pub(crate) slow: u32,
+}
+
+/// Who leaves first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    handshake: bool,
+    /// Since when it waits.
+    since: u32,
 }
 
 // === impl Client ===
@@ -234,6 +242,34 @@ impl Conn {
     }
 }
 
+// === impl Age ===
+
+impl Age {
+    /// Where a connection stands among those that may be let go of; `None`: it stays.
+    fn rank(self, conn: &Conn) -> Option<Rank> {
+        let (handshake, lasts, least) = match conn.phase.get() {
+            Phase::Idle => (false, self.keep_alive, self.idle),
+            Phase::Preamble | Phase::Handshake => (true, self.handshake, self.slow),
+            Phase::Head | Phase::Busy => return None,
+        };
+        let since = conn.deadline.get().saturating_sub(lasts);
+        let waits = self.tick.saturating_sub(since) >= least;
+        (waits && conn.end().is_none() && !conn.draining.get()).then_some(Rank { handshake, since })
+    }
+
+    /// Lets go of a connection if it still may be. An idle one is closed as a stop would close it, so a request that
+    /// crosses the close is not lost on HTTP/2.
+    pub(crate) fn let_go(self, conn: &Conn) -> bool {
+        let rank = self.rank(conn);
+        match rank {
+            Some(Rank { handshake: false, .. }) => conn.drain(),
+            Some(Rank { handshake: true, .. }) => conn.finish(End::Late),
+            None => {}
+        }
+        rank.is_some()
+    }
+}
+
 /// The connections of one worker.
 #[derive(Default)]
 pub(crate) struct Live {
@@ -285,37 +321,17 @@ impl Live {
         self.slots.borrow().len() == self.free.borrow().len()
     }
 
-    /// Lets go of up to `count` connections that do nothing: the longest idle first, then handshakes that do not go on.
-    /// An idle one is closed as a stop would close it, so a request that crosses the close is not lost on HTTP/2.
-    pub(crate) fn evict(&self, count: usize, age: Age) -> usize {
-        if count == 0 {
-            return 0;
+    /// Up to `count` connections that do nothing and may be let go of: the longest idle, then handshakes that do not go on.
+    pub(crate) fn idlest(&self, count: usize, age: Age) -> Vec<Rc<Conn>> {
+        let mut ranked: Vec<(Rank, Rc<Conn>)> = Vec::new();
+        if count > 0 {
+            self.each(|conn| ranked.extend(age.rank(conn).map(|rank| (rank, Rc::clone(conn)))));
         }
-        let mut candidates: Vec<(Phase, u32, Rc<Conn>)> = Vec::new();
-        self.each(|conn| {
-            let (phase, lasts, least) = match conn.phase.get() {
-                Phase::Idle => (Phase::Idle, age.keep_alive, age.idle),
-                Phase::Preamble | Phase::Handshake => (Phase::Handshake, age.handshake, age.slow),
-                Phase::Head | Phase::Busy => return,
-            };
-            let since = conn.deadline.get().saturating_sub(lasts);
-            if age.tick.saturating_sub(since) >= least && conn.end().is_none() && !conn.draining.get() {
-                candidates.push((phase, since, Rc::clone(conn)));
-            }
-        });
-        let key = |(phase, since, _): &(Phase, u32, Rc<Conn>)| (*phase == Phase::Handshake, *since);
-        if count < candidates.len() {
-            candidates.select_nth_unstable_by_key(count, key);
-            candidates.truncate(count);
+        if count < ranked.len() {
+            ranked.select_nth_unstable_by_key(count, |(rank, _)| *rank);
+            ranked.truncate(count);
         }
-        for (phase, _, conn) in &candidates {
-            if *phase == Phase::Idle {
-                conn.drain();
-            } else {
-                conn.finish(End::Late);
-            }
-        }
-        candidates.len()
+        ranked.into_iter().map(|(_, conn)| conn).collect()
     }
 
     /// Ends what is over its deadline at `tick`, among every `of`-th connection: looking at all of them at once would

@@ -14,10 +14,10 @@ use std::{
 use nix::errno::Errno;
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::spawn_local,
+    task::{spawn_local, yield_now},
 };
 
-use super::{Worker, yield_once};
+use super::Worker;
 use crate::{
     base::clock,
     defence::Offence,
@@ -40,6 +40,10 @@ use crate::{
 
 /// Resets per second of one socket of a closed listener: enough for people, nothing for a flood to be answered with.
 const RESETS: u32 = 100;
+
+/// Connections of one socket that are taken in one turn of the runtime. Each costs as much as several requests, and a crowd
+/// that arrives at once must not hold up those who are there.
+const AT_ONCE: u32 = 4;
 
 /// A listening socket of this worker, which can be closed from outside at once.
 pub(super) struct Acceptor {
@@ -121,6 +125,7 @@ impl Acceptor {
         // Why this socket's clients are kept waiting; those of a plain port wait for no handshake.
         let full =
             || worker.gate.shut().filter(|full| *full != Full::Handshakes || scheme == Some(Scheme::Https));
+        let mut taken = 0;
         loop {
             let accepted = poll_fn(|context| {
                 let listener = self.listener.borrow();
@@ -158,8 +163,10 @@ impl Acceptor {
             }
             // While room is short, sockets take turns: one at which many knock would have all of it, and who waits at
             // another would neither be let in nor sent away.
-            if worker.gate.is_tight(worker.timers.tick()) {
-                yield_once().await;
+            taken += 1;
+            if taken >= if worker.gate.is_tight(worker.timers.tick()) { 1 } else { AT_ONCE } {
+                taken = 0;
+                yield_now().await;
             }
         }
     }

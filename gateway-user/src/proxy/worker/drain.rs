@@ -6,9 +6,9 @@
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{sync::mpsc::UnboundedReceiver, task::yield_now};
 
-use super::{Command, Worker, target::Target, timer::Timers, yield_once};
+use super::{Command, Worker, target::Target, timer::Timers};
 use crate::{
     base::clock,
     proxy::{
@@ -107,7 +107,7 @@ impl Worker {
             if self.live.is_empty() {
                 break;
             }
-            yield_once().await;
+            yield_now().await;
         }
         self.log.borrow_mut().flush();
     }

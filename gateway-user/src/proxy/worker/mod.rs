@@ -11,7 +11,6 @@ mod turnstile;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    future::poll_fn,
     net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -20,7 +19,6 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc,
     },
-    task::Poll,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -112,6 +110,8 @@ pub(crate) struct Worker {
     pub(crate) budget: Rc<Purse>,
     /// Whether connections are taken.
     gate: Gate,
+    /// Whether connections are just let go of.
+    evicting: Cell<bool>,
     /// The turn of TLS handshakes.
     pub(crate) turnstile: Turnstile,
     pub(crate) log: RefCell<access::Buffer>,
@@ -241,6 +241,7 @@ impl Worker {
             recent: Recent::default(),
             budget: Purse::new(&shared.budget),
             gate: Gate::default(),
+            evicting: Cell::default(),
             turnstile: Turnstile::default(),
             log: RefCell::new(shared.log.buffer()),
             stamps: RefCell::default(),
@@ -314,7 +315,7 @@ impl Worker {
         Timers::at(elapsed)
     }
 
-    fn tick(&self) {
+    fn tick(self: &Rc<Self>) {
         let tick = self.set_clocks();
         let bans = self.shared.config.reports.version();
         if self.bans.replace(bans) != bans {
@@ -424,18 +425,4 @@ impl Drop for Worker {
         // It may have panicked with its gate shut; the one that follows begins with an open one.
         self.shared.traffic.load.turned(self.gate.shut(), None);
     }
-}
-
-/// Lets everybody run who is ready.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

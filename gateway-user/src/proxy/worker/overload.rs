@@ -1,7 +1,9 @@
 //! What a worker does when there is no room: it stops taking connections, sends away who waits with nothing to do, and
 //! says so.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::task::{spawn_local, yield_now};
 
 use super::{Worker, timer::Timers};
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
         budget::cost,
         listener::{
             gate::{Level, Levels},
-            live::Age,
+            live::{Age, Conn},
         },
     },
 };
@@ -20,6 +22,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Clients of one socket that are sent away in one tick.
 const SHED: u32 = 64;
+/// Connections that are closed in one turn of the runtime. Closing one costs as much as a request or two, and a hundred of
+/// them at once would hold up everybody else's.
+const ROUND: usize = 4;
 /// Nobody is sent away who was idle for less than this: it may just be between two requests.
 const IDLE: Duration = Duration::from_secs(1);
 /// A handshake that is on its way for less than this is a slow network's.
@@ -55,7 +60,7 @@ impl Worker {
     }
 
     /// Once a tick: makes room while the gate is shut, and lets in who came meanwhile when it opens.
-    pub(super) fn relieve(&self) {
+    pub(super) fn relieve(self: &Rc<Self>) {
         self.shared.traffic.load.memory_used.store(self.shared.budget.used(), Relaxed);
         self.look_at_gate();
         let Some(full) = self.gate.shut() else { return };
@@ -71,11 +76,27 @@ impl Worker {
             idle: Timers::ticks(IDLE),
             slow: Timers::ticks(SLOW_HANDSHAKE),
         };
-        let gone = self.live.evict(usize::try_from(share).unwrap_or(usize::MAX), age);
-        self.shared.traffic.load.evicted.fetch_add(gone as u64, Relaxed);
+        // Those of the last look first: they are part of this surplus.
+        if !self.evicting.replace(true) {
+            let idlest = self.live.idlest(usize::try_from(share).unwrap_or(usize::MAX), age);
+            spawn_local(Rc::clone(self).evict(idlest, age));
+        }
         if full != Full::Descriptors && self.gate.age(tick) >= Timers::ticks(PATIENCE) {
             self.acceptors.borrow().values().for_each(|acceptor| acceptor.shed(SHED));
         }
+    }
+
+    /// Lets go of connections, a few at a time, until there is room.
+    async fn evict(self: Rc<Self>, idlest: Vec<Rc<Conn>>, age: Age) {
+        for few in idlest.chunks(ROUND) {
+            if self.gate.shut().is_none() {
+                break;
+            }
+            let gone = few.iter().filter(|conn| age.let_go(conn)).count();
+            self.shared.traffic.load.evicted.fetch_add(gone as u64, Relaxed);
+            yield_now().await;
+        }
+        self.evicting.set(false);
     }
 
     /// A request or a connection is refused because there is no room for it.
