@@ -2,6 +2,7 @@
 
 use std::{
     io::ErrorKind,
+    net::TcpListener,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -10,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use gateway_user::{
     proxy::Limits,
-    snapshot::{FilterPlan, Listener, http::Service},
+    snapshot::{
+        FilterPlan, Listener,
+        http::{Protocol, Service},
+    },
 };
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -191,4 +195,50 @@ fn streams_of_a_removed_service_end_within_its_time_and_others_go_on() {
     drop((mine, theirs));
     eventually("the instance is let go", || upstream.abandoned() >= 2);
     thread::sleep(Duration::from_millis(10));
+}
+
+#[test]
+fn http2_requests_of_a_removed_service_that_wait_for_an_instance_are_answered_within_its_time() {
+    // Longer than the test waits for anything.
+    const FOR_EVER: Duration = Duration::from_secs(300);
+    // It is connected to, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = World::limited(&[], drain(Duration::from_secs(1)));
+    let mut gone = service("gone", &[silent.local_addr().unwrap()]);
+    gone.protocol = Protocol::Http2;
+    gone.timeouts.connect = FOR_EVER;
+    gone.upstream.bounds.in_flight = Some(1);
+    gone.upstream.bounds.queue_wait = FOR_EVER;
+    world.next.services.push(Arc::new(gone));
+    world.publish().unwrap();
+    let address = world.http;
+    let asked = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answered = async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            let answers = [(); 2].map(|()| {
+                let request = Request::get(format!("http://{address}/api/predict/gone/who"));
+                let request = request.header("authorization", TOKEN).body(Full::<Bytes>::default()).unwrap();
+                tokio::spawn(sender.send_request(request))
+            });
+            let mut refusals = Vec::new();
+            for answer in answers {
+                let answer = answer.await.unwrap().unwrap();
+                let reason = answer.headers()["x-gateway-error"].to_str().unwrap().to_owned();
+                refusals.push((answer.status().as_u16(), reason));
+            }
+            refusals
+        };
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), answered).await })
+    });
+    eventually("one connects and the other waits for its place", || {
+        world.traffic().services.iter().any(|service| service.queue.waiting == 1)
+    });
+    world.next.services.retain(|service| &*service.name != "gone");
+    world.publish().unwrap();
+    let refusals = asked.join().unwrap().expect("they were answered");
+    assert_eq!(refusals, [(); 2].map(|()| (404, "no_route".to_owned())));
 }

@@ -112,7 +112,10 @@ pub(crate) async fn run(
     let mut tried = Tried::default();
     let taken = match lease::ready(&worker, &forward, &mut record, &tried) {
         Ok(Ok(lease)) => Ok(lease),
-        Ok(Err(awaited)) => Box::pin(lease::wait(&worker, &forward, &mut record, awaited, &mut tried)).await,
+        Ok(Err(awaited)) => {
+            let next = Box::pin(lease::wait(&worker, &forward, &mut record, awaited, &mut tried));
+            served(&worker, &target, next).await
+        }
         Err(failure) => Err(failure),
     };
     let lease = match taken {
@@ -330,7 +333,7 @@ impl Sending<'_> {
         });
         let next =
             Box::pin(lease::resend(self.worker, self.forward, self.record, failure, again, &mut self.tried));
-        Ok((next.await?, again))
+        Ok((served(self.worker, &self.forward.target, next).await?, again))
     }
 
     /// The head for an instance that speaks HTTP/1.1.
@@ -368,6 +371,28 @@ impl Sending<'_> {
         });
         Ok(out)
     }
+}
+
+/// Waits for a connection, but no longer than what a removed service still does has time: an HTTP/1.1 connection is cut
+/// from outside then, and of this one only the request ends.
+async fn served<F: Future<Output = Result<Lease, Failure>>>(
+    worker: &Worker,
+    target: &Target,
+    mut next: Pin<Box<F>>,
+) -> Result<Lease, Failure> {
+    // Never armed: who waits for a deadline is roused when that time has come.
+    let rousing = worker.timers.deadline(Duration::ZERO);
+    rousing.disarm();
+    poll_fn(|context| {
+        if let Poll::Ready(result) = next.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        if target.is_over(worker.timers.tick()) {
+            return Poll::Ready(Err(Failure::NoRoute));
+        }
+        rousing.poll(context).map(|Late| Err(Failure::NoRoute))
+    })
+    .await
 }
 
 /// Waits for the end of a body that is declared to be empty; hyper refuses one that is not.
