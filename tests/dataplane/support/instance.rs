@@ -28,15 +28,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::oneshot,
-    time::Sleep,
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
-/// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart, `/hang`
-/// never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start`
+/// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart,
+/// `/cued/N` N events, each on [`Seen::cue`], `/hang` never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start`
 /// begins after 300 ms, `/drop` closes without an answer, `/json/N` is JSON of N bytes with a strong ETag, `/trailers` ends
 /// in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
 pub(crate) struct Upstream {
@@ -61,6 +60,8 @@ pub(crate) struct Seen {
     pub(crate) streams: AtomicUsize,
     /// Tells HTTP/2 connections to send GOAWAY and to end with their last call.
     pub(crate) goaway: tokio::sync::Notify,
+    /// Lets the next event of `/cued/N` go.
+    pub(crate) cue: tokio::sync::Notify,
     pub(crate) most: AtomicUsize,
 }
 
@@ -286,14 +287,15 @@ async fn answer(
             response
         }
         "/break" => {
-            let mut response = Response::new(Events::new(2, watch.0.clone()).boxed());
+            let mut response = Response::new(Events::new(2, false, watch.0.clone()).boxed());
             response.headers_mut().insert("content-length", HeaderValue::from_static("1000000"));
             watch.1 = true;
             return Ok(response);
         }
-        path if path.starts_with("/events/") => {
+        path if path.starts_with("/events/") || path.starts_with("/cued/") => {
             watch.1 = true;
-            let mut response = Response::new(Events::new(argument(), seen).boxed());
+            let events = Events::new(argument(), path.starts_with("/cued/"), seen);
+            let mut response = Response::new(events.boxed());
             response.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream"));
             return Ok(response);
         }
@@ -350,16 +352,30 @@ impl Body for Counted {
     }
 }
 
-/// `data: N` every 50 ms.
+/// `data: N` every 50 ms, or on cue.
 struct Events {
     left: u64,
-    sleep: Pin<Box<Sleep>>,
+    cued: bool,
+    next: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     watch: Watch,
 }
 
 impl Events {
-    fn new(count: u64, seen: Arc<Seen>) -> Self {
-        Self { left: count, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), watch: Watch(seen, false) }
+    fn new(count: u64, cued: bool, seen: Arc<Seen>) -> Self {
+        let mut events =
+            Self { left: count, cued, next: Box::pin(std::future::ready(())), watch: Watch(seen, false) };
+        if cued {
+            events.await_next();
+        }
+        events
+    }
+
+    fn await_next(&mut self) {
+        let seen = Arc::clone(&self.watch.0);
+        self.next = match self.cued {
+            true => Box::pin(async move { seen.cue.notified().await }),
+            false => Box::pin(tokio::time::sleep(Duration::from_millis(50))),
+        };
     }
 }
 
@@ -375,9 +391,8 @@ impl Body for Events {
             self.watch.1 = true;
             return Poll::Ready(None);
         }
-        std::task::ready!(self.sleep.as_mut().poll(context));
-        let next = tokio::time::Instant::now() + Duration::from_millis(50);
-        self.sleep.as_mut().reset(next);
+        std::task::ready!(self.next.as_mut().poll(context));
+        self.await_next();
         self.left -= 1;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("data: {}\n\n", self.left))))))
     }
