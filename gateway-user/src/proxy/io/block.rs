@@ -28,7 +28,7 @@ const KEPT: usize = 256;
 const KEPT_PART: u64 = 16;
 /// Bytes read for which a task pays one unit of its turn. A turn has 128 of them, and an operation costs one, however
 /// large: a task that moves a body would have four megabytes moved before anybody else runs.
-const UNIT: usize = 1024;
+const UNIT: usize = 512;
 
 /// The spare blocks of one worker.
 pub(crate) struct Blocks {
