@@ -3,6 +3,8 @@
 //! The view is the same whatever parsed the head: hyper for HTTP/2, our own parser for HTTP/1.1. No stage may see the
 //! parser's own types.
 
+use std::borrow::Cow;
+
 use super::framing::Version;
 use crate::proxy::failure::Failure;
 
@@ -35,12 +37,9 @@ pub(crate) struct Head<'a, F> {
     pub(crate) fields: &'a F,
 }
 
-/// A host name in lower case without port and trailing dot, on the stack.
-#[derive(Clone, Copy)]
-pub(crate) struct Host {
-    bytes: [u8; HOST_MAX],
-    length: usize,
-}
+/// A host name in lower case without port and trailing dot. Nearly every client writes it in lower case already.
+#[derive(Debug)]
+pub(crate) struct Host<'a>(Cow<'a, str>);
 
 /// Refuses what no request begins with, whatever it came over; `target` as it was sent, in any of its forms.
 pub(crate) fn check_line(method: &str, target: &str) -> Result<(), Failure> {
@@ -60,9 +59,9 @@ pub(crate) fn check_line(method: &str, target: &str) -> Result<(), Failure> {
 
 // === impl Head ===
 
-impl<F: Fields> Head<'_, F> {
+impl<'a, F: Fields> Head<'a, F> {
     /// The one Host of the request; `None` only for HTTP/1.0 without one.
-    pub(crate) fn host(&self) -> Result<Option<Host>, Failure> {
+    pub(crate) fn host(&self) -> Result<Option<Host<'a>>, Failure> {
         let mut hosts = self.fields.all("host");
         let field = match (hosts.next(), hosts.next()) {
             (first, None) => first.map(Host::parse).transpose()?,
@@ -123,9 +122,9 @@ fn is_dots(segment: &[u8]) -> bool {
 
 // === impl Host ===
 
-impl Host {
+impl<'a> Host<'a> {
     /// Splits the port off and lowers the case.
-    pub(crate) fn parse(value: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn parse(value: &'a [u8]) -> Result<Self, Failure> {
         let name = match value {
             [b'[', ..] => {
                 let end = value.iter().position(|byte| *byte == b']').ok_or(Failure::BadHost)?;
@@ -144,24 +143,26 @@ impl Host {
                 let (name, rest) = value.split_at(end);
                 port(rest)?;
                 let name = name.strip_suffix(b".").unwrap_or(name);
-                let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-                if name.is_empty() || !name.iter().all(allowed) {
+                let allowed = |byte: &u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_');
+                // To the end, whatever is found: that is done sixteen bytes at a time.
+                if name.is_empty() || !name.iter().fold(true, |all, byte| all & allowed(byte)) {
                     return Err(Failure::BadHost);
                 }
                 name
             }
         };
-        let mut bytes = [0; HOST_MAX];
-        let target = bytes.get_mut(..name.len()).ok_or(Failure::BadHost)?;
-        target.copy_from_slice(name);
-        target.make_ascii_lowercase();
-        Ok(Self { bytes, length: name.len() })
+        if name.len() > HOST_MAX {
+            return Err(Failure::BadHost);
+        }
+        // Only ASCII was let in.
+        let name = std::str::from_utf8(name).map_err(|_| Failure::BadHost)?;
+        let lower = !name.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase());
+        Ok(Self(if lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) }))
     }
 
     /// The name, lower case; an IPv6 literal without its brackets.
     pub(crate) fn as_str(&self) -> &str {
-        // Only ASCII was let in.
-        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+        &self.0
     }
 }
 
@@ -170,12 +171,6 @@ fn port(rest: &[u8]) -> Result<(), Failure> {
         [] => Ok(()),
         [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => Ok(()),
         _ => Err(Failure::BadHost),
-    }
-}
-
-impl std::fmt::Debug for Host {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.as_str().fmt(formatter)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Arrival<'a> {
 /// Where a request goes, as far as the stages got.
 #[derive(Default)]
 pub(crate) struct Decision<'v> {
-    pub(crate) host: Option<Host>,
+    pub(crate) host: Option<Host<'v>>,
     pub(crate) route: Option<&'v Route>,
     /// Index of the service that gets copies.
     pub(crate) mirror: Option<usize>,
@@ -54,7 +54,7 @@ pub(crate) fn judge<'v, F: Fields>(
     view: &'v View,
     listener: &'v ListenerView,
     arrival: &Arrival<'_>,
-    head: &Head<'_, F>,
+    head: &Head<'v, F>,
     decision: &mut Decision<'v>,
 ) -> Outcome {
     match stages(view, listener, arrival, head, decision) {
@@ -64,7 +64,7 @@ pub(crate) fn judge<'v, F: Fields>(
 }
 
 /// The stages that look at the head alone: whether it says one thing to everybody who reads it.
-pub(crate) fn plain<F: Fields>(head: &Head<'_, F>, decision: &mut Decision<'_>) -> Result<(), Failure> {
+pub(crate) fn plain<'v, F: Fields>(head: &Head<'v, F>, decision: &mut Decision<'v>) -> Result<(), Failure> {
     decision.grpc = head.grpc();
     decision.body = framing::request(head.fields, head.version)?;
     decision.host = head.host()?;
@@ -78,7 +78,7 @@ fn stages<'v, F: Fields>(
     view: &'v View,
     listener: &'v ListenerView,
     arrival: &Arrival<'_>,
-    head: &Head<'_, F>,
+    head: &Head<'v, F>,
     decision: &mut Decision<'v>,
 ) -> Result<Outcome, Failure> {
     plain(head, decision)?;
@@ -110,7 +110,7 @@ fn stages<'v, F: Fields>(
 fn host<'v>(
     listener: &'v ListenerView,
     arrival: &Arrival<'_>,
-    host: Option<&Host>,
+    host: Option<&Host<'_>>,
 ) -> Result<&'v Vhost, Failure> {
     let Some(host) = host.map(Host::as_str) else { return Ok(listener.sites.address()) };
     // RFC 9110 §7.4: a client may reuse a connection for another name only where the certificate covers it.
@@ -153,7 +153,7 @@ fn route<'v, F: Fields>(
 }
 
 /// Scheme and authority of the same host over HTTPS; the caller appends the request target.
-fn https(listener: &ListenerView, host: Option<&Host>, local: &LocalName) -> String {
+fn https(listener: &ListenerView, host: Option<&Host<'_>>, local: &LocalName) -> String {
     let name = host.map_or(local.text(), Host::as_str);
     let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     match listener.listener.https {
