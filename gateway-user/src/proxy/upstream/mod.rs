@@ -28,16 +28,11 @@ mod tls;
 
 use std::{
     cell::{Cell, RefCell},
-    pin::Pin,
     rc::Rc,
-    task::{Context, Waker},
 };
 
 use hyper::client::conn::http2;
-use tokio::{
-    io::{AsyncRead as _, ReadBuf},
-    task::AbortHandle,
-};
+use tokio::task::AbortHandle;
 
 pub(crate) use answer::Answer;
 pub(crate) use call::Call;
@@ -118,7 +113,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut stream, .. }) = idle.pop() {
-            if is_quiet(&mut stream) {
+            if stream.is_quiet() {
                 return Some(lease(Sender::One(stream), None));
             }
         }
@@ -137,7 +132,7 @@ impl Pool {
         self.shared.expire(tick, idle);
         self.idle
             .borrow_mut()
-            .retain_mut(|entry| tick.saturating_sub(entry.since) < idle && is_quiet(&mut entry.stream));
+            .retain_mut(|entry| tick.saturating_sub(entry.since) < idle && entry.stream.is_quiet());
     }
 
     /// No request will come any more.
@@ -176,12 +171,4 @@ impl Lease {
             self.pool.put(stream, tick, spare);
         }
     }
-}
-
-/// Whether an unused connection is open and silent. What it has to say now answers no request; mostly it is the end. No
-/// system call is made while the runtime knows of nothing to read.
-fn is_quiet(stream: &mut Stream) -> bool {
-    let mut byte = [0];
-    let mut buffer = ReadBuf::new(&mut byte);
-    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -18,6 +18,24 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Boxed: a session's state is a kilobyte, and most instances are plain.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whether the connection, which nobody uses, is open and silent. What it has to say now answers no request; mostly it
+    /// is the end. No system call is made while the runtime knows of nothing to read.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            // Without a waker: nobody waits for it.
+            Self::Plain(socket) => {
+                socket.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => {
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {
