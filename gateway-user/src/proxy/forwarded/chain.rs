@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{address, value};
+use super::{address, quoted};
 use crate::proxy::http::head::{Fields, Host};
 
 /// The longest chain that is read: longer ones are loops.
@@ -115,7 +115,7 @@ impl<'a> Chain<'a> {
             if place == self.place {
                 if let Some(host) = &self.host {
                     out.extend_from_slice(b";host=");
-                    value(out, host);
+                    quoted(out, host);
                 }
                 if let Some(proto) = self.proto {
                     out.extend_from_slice(b";proto=");

@@ -168,26 +168,16 @@ fn element(out: &mut Vec<u8>, hop: &Hop<'_>, host: &[u8]) {
     out.extend_from_slice(begin);
     out.extend_from_slice(hop.text.as_bytes());
     out.extend_from_slice(end);
-    value(out, host);
+    quoted(out, host);
     out.extend_from_slice(if hop.https { b";proto=https" } else { b";proto=http" });
 }
 
-/// A value as a token where it is one, else quoted (RFC 9110 §5.6.4).
-fn value(out: &mut Vec<u8>, text: &[u8]) {
-    if !text.is_empty() && text.iter().copied().all(chain::is_token) {
-        out.extend_from_slice(text);
-        return;
-    }
-    out.push(b'"');
-    let mut rest = text;
-    while let Some(place) = memchr2(b'"', b'\\', rest) {
-        let (plain, special) = rest.split_at(place);
-        out.extend_from_slice(plain);
-        out.extend(special.first().into_iter().flat_map(|byte| [b'\\', *byte]));
-        rest = special.get(1..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
+/// A host that `Host::parse` let in, quoted where it is no token (RFC 9110 §5.6.4): with a port, or in brackets.
+fn quoted(out: &mut Vec<u8>, host: &[u8]) {
+    let quote: &[u8] = if memchr2(b':', b'[', host).is_some() { b"\"" } else { b"" };
+    out.extend_from_slice(quote);
+    out.extend_from_slice(host);
+    out.extend_from_slice(quote);
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {
