@@ -82,11 +82,11 @@ pub(crate) struct Asked<'a> {
 impl RequestId {
     fn new(prefix: u64, turn: u64) -> Self {
         let mut text = [0; 32];
-        let digits = b"0123456789abcdef";
         let value = (u128::from(prefix) << 64) | u128::from(turn);
-        for (place, byte) in text.iter_mut().enumerate() {
-            let digit = (value >> (124 - 4 * place)) & 0xf;
-            *byte = digits.get(digit as usize).copied().unwrap_or(b'0');
+        // Without a branch or a table: that is done for many digits at a time.
+        let digit = |half: u8| b'0' + half + u8::from(half > 9) * (b'a' - b'0' - 10);
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(value.to_be_bytes()) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
         Self(text)
     }
