@@ -3,12 +3,15 @@
 use std::{rc::Rc, sync::Arc};
 
 use super::{Pool, member::Member, outlier};
-use crate::proxy::{failure::Failure, view::ServiceView, worker::Worker};
+use crate::proxy::{
+    failure::Failure,
+    worker::{Worker, target::Target},
+};
 
 /// A place at an instance. Dropped when the last byte is through, or the client is gone.
 pub(crate) struct Pick {
     worker: Rc<Worker>,
-    view: Arc<ServiceView>,
+    target: Rc<Target>,
     member: Arc<Member>,
     pool: Rc<Pool>,
     /// Its place among the service's instances.
@@ -34,14 +37,14 @@ impl Pick {
     /// `member` has been entered.
     pub(crate) fn new(
         worker: &Rc<Worker>,
-        view: &Arc<ServiceView>,
+        target: &Rc<Target>,
         index: usize,
         pool: &Rc<Pool>,
         member: &Arc<Member>,
     ) -> Self {
         Self {
             worker: Rc::clone(worker),
-            view: Arc::clone(view),
+            target: Rc::clone(target),
             member: Arc::clone(member),
             pool: Rc::clone(pool),
             index,
@@ -78,8 +81,9 @@ impl Pick {
 
     fn count(&self) {
         let now = self.worker.timers.tick();
-        if self.view.fleet.failed(&self.member, &self.view.service, now) {
-            tracing::warn!(service = %self.view.service.name, instance = self.member.name, "ejected: too many failures in a row");
+        let view = &self.target.view;
+        if view.fleet.failed(&self.member, &view.service, now) {
+            tracing::warn!(service = %view.service.name, instance = self.member.name, "ejected: too many failures in a row");
         }
     }
 }
@@ -87,7 +91,7 @@ impl Pick {
 impl Drop for Pick {
     fn drop(&mut self) {
         self.member.leave();
-        self.view.fleet.queue.freed();
+        self.target.view.fleet.queue.freed();
     }
 }
 

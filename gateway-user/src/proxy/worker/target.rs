@@ -166,7 +166,12 @@ impl Target {
     }
 
     /// An instance other than those that were tried, at once or not at all.
-    pub(crate) fn pick(&self, worker: &Rc<Worker>, key: u64, tried: &Tried) -> Result<Pick, Missed> {
+    pub(crate) fn pick(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        key: u64,
+        tried: &Tried,
+    ) -> Result<Pick, Missed> {
         // Nobody overtakes those who wait.
         if self.view.service.upstream.bounds.in_flight.is_some() && !self.view.fleet.queue.is_empty() {
             return Err(Missed::Full);
@@ -175,7 +180,7 @@ impl Target {
     }
 
     /// An instance as soon as one has a free place. Dropped, it does not wait any more.
-    pub(crate) async fn wait(&self, worker: &Rc<Worker>, key: u64) -> Result<Pick, Failure> {
+    pub(crate) async fn wait(self: &Rc<Self>, worker: &Rc<Worker>, key: u64) -> Result<Pick, Failure> {
         let bounds = &self.view.service.upstream.bounds;
         let deadline = worker.timers.deadline(bounds.queue_wait);
         let nothing = Tried::default();
@@ -189,7 +194,7 @@ impl Target {
         result
     }
 
-    fn take(&self, worker: &Rc<Worker>, key: u64, tried: &Tried) -> Result<Pick, Missed> {
+    fn take(self: &Rc<Self>, worker: &Rc<Worker>, key: u64, tried: &Tried) -> Result<Pick, Missed> {
         let now = worker.timers.tick();
         let service = &self.view.service;
         let members = &self.view.fleet.members;
@@ -220,7 +225,7 @@ impl Target {
                 return Err(Missed::Nobody);
             };
             if member.enter(most(member)) {
-                return Ok(Pick::new(worker, &self.view, index, pool, member));
+                return Ok(Pick::new(worker, self, index, pool, member));
             }
             // Another worker took the last place in this moment.
             missed = Missed::Full;
