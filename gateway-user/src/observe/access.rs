@@ -31,9 +31,10 @@ pub enum Target {
 }
 
 /// Buffers that may wait for the writer.
-const QUEUE: usize = 64;
-/// Size at which a worker hands its buffer over at once.
-const FULL: usize = 64 * 1024;
+const QUEUE: usize = 32;
+/// Size at which a worker hands its buffer over at once. The writer is woken for each, so they are large; with the line
+/// that fills it, a buffer is smaller than what the allocator asks the kernel for anew each time (128 KiB).
+const FULL: usize = 120 * 1024;
 
 /// The writer's end that a worker holds.
 #[derive(Clone, Debug)]
