@@ -21,11 +21,7 @@ use super::{
 };
 use crate::proxy::{
     failure::Failure,
-    http::{
-        coded::Decompression,
-        judge::Forward,
-        lease::{self, Awaited},
-    },
+    http::{coded::Decompression, judge::Forward, lease},
     io::{Block, Stream},
     listener::live::Conn,
     upstream::{
@@ -38,13 +34,13 @@ use crate::proxy::{
 /// How long one side of a tunnel may take to end once the other has broken off.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The client's side of an exchange.
+/// A client's connection: what of it stays from one request to the next.
 pub(super) struct Client<'c> {
     pub(super) worker: &'c Rc<Worker>,
-    pub(super) conn: &'c Conn,
+    pub(super) conn: &'c Rc<Conn>,
     pub(super) stream: &'c mut Stream,
     /// What the client sent and nobody took.
-    pub(super) inbox: &'c mut Option<Block>,
+    pub(super) inbox: Option<Block>,
 }
 
 /// A request that was judged.
@@ -73,33 +69,24 @@ pub(super) enum Outcome {
 impl Client<'_> {
     /// Runs the exchange to its end. The plan stays with the caller: what is handed over by value is kept twice.
     pub(super) async fn exchange(&mut self, plan: &mut Plan, record: &mut Record) -> Outcome {
-        let worker = self.worker;
-        let copy = over_h2::copy(worker, plan);
-        let (head, decompression) = (std::mem::take(&mut plan.head), plan.decompression.take());
-        let Plan { forward, wanted, idempotent, .. } = &*plan;
-        let service = &forward.target.view.service;
-        let body = forward.body;
         let mut tried = Tried::default();
-        let mut lease = match lease::ready(worker, forward, record, &tried) {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(awaited)) => match self.wait(forward, record, awaited, &mut tried).await {
-                Ok(lease) => lease,
+        // One variable to the end: what is moved into another while the exchange can wait is kept twice.
+        let mut lease = match lease::ready(self.worker, &plan.forward, record, &tried) {
+            Ok(lease) => lease,
+            Err(failure) => return Outcome::Refused { failure, read: plan.forward.body.is_empty() },
+        };
+        if lease.is_none() {
+            match self.wait(&plan.forward, record, &mut tried).await {
+                Ok(fresh) => lease = Some(fresh),
                 Err(Failure::ClientGone) => return Outcome::Gone,
-                Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
-            },
-            Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
-        };
-        let others = service.upstream.retry.attempts > 1 && forward.target.view.fleet.members.len() > 1;
-        let keep = (*idempotent || forward.retry_unsafe) && (others || lease.reused);
-        let mut halves = Halves {
-            upload: Upload::new(head, body, service.body_limit, keep, decompression, copy),
-            download: Download::new(*wanted, worker.buffer()),
-            answer: Answer::default(),
-            clock: Clock::new(worker, forward, wanted.expect),
-        };
+                Err(failure) => return Outcome::Refused { failure, read: plan.forward.body.is_empty() },
+            }
+        }
+        let mut halves = self.halves(plan, lease.as_ref().is_some_and(|lease| lease.reused));
         let mut renewed = false;
         let end = loop {
-            let failure = match lease.sender() {
+            let forward = &plan.forward;
+            let failure = match lease.as_mut().and_then(Lease::sender) {
                 Some(Sender::One(instance)) => {
                     match poll_fn(|context| self.poll(context, &mut halves, instance, forward, record)).await
                     {
@@ -112,14 +99,14 @@ impl Client<'_> {
             let again = upstream::again::again(&Attempt {
                 failure,
                 sent: halves.upload.began(),
-                idempotent: *idempotent,
-                retry_unsafe: forward.retry_unsafe,
+                idempotent: plan.idempotent,
+                retry_unsafe: plan.forward.retry_unsafe,
                 kept: halves.upload.can_again(),
-                reused: lease.reused,
+                reused: lease.as_ref().is_some_and(|lease| lease.reused),
                 renewed,
                 answered: halves.download.began(),
                 made: tried.count() + 1,
-                most: service.upstream.retry.attempts,
+                most: plan.forward.target.view.service.upstream.retry.attempts,
             });
             if again == Again::No {
                 // An answer that broke off is told once, below.
@@ -129,10 +116,11 @@ impl Client<'_> {
                 break Err(failure);
             }
             renewed |= again == Again::Renewed;
-            halves.again(self.inbox);
-            let next = Box::pin(lease::resend(worker, forward, record, failure, again, &mut tried));
+            halves.again(&mut self.inbox);
+            let next =
+                Box::pin(lease::resend(self.worker, &plan.forward, record, failure, again, &mut tried));
             match self.watched(next).await {
-                Ok(fresh) => lease = fresh,
+                Ok(fresh) => lease = Some(fresh),
                 Err(failure) => break Err(failure),
             }
         };
@@ -143,14 +131,16 @@ impl Client<'_> {
         let outcome = match end {
             Ok(End::Whole) => {
                 record.completed();
-                if download.is_reusable() && upload.is_done() && answer.is_clean() {
-                    lease.done(worker.timers.tick(), worker.shared.config.limits.upstream_spare);
+                let reusable = download.is_reusable() && upload.is_done() && answer.is_clean();
+                if let Some(lease) = lease.filter(|_| reusable) {
+                    lease.done(self.worker.timers.tick(), self.worker.shared.config.limits.upstream_spare);
                 }
                 Outcome::Answered { read, keep_alive: keep_alive && read }
             }
             Ok(End::Tunnel) => {
                 let said = answer.inbox.take();
-                Box::pin(self.tunnel(&mut lease, said, service.timeouts.idle, record)).await;
+                Box::pin(self.tunnel(lease, said, plan.forward.target.view.service.timeouts.idle, record))
+                    .await;
                 Outcome::Gone
             }
             // Left to the record: a request that nobody completed was left by its client.
@@ -161,8 +151,24 @@ impl Client<'_> {
             }
             Err(failure) => Outcome::Refused { failure, read },
         };
-        halves.recycle(worker);
+        halves.recycle(self.worker);
         outcome
+    }
+
+    /// Both directions of an exchange that begins; `reused`: the instance's connection served a request before.
+    fn halves(&self, plan: &mut Plan, reused: bool) -> Halves {
+        let copy = over_h2::copy(self.worker, plan);
+        let (head, decompression) = (std::mem::take(&mut plan.head), plan.decompression.take());
+        let Plan { forward, wanted, idempotent, .. } = plan;
+        let service = &forward.target.view.service;
+        let others = service.upstream.retry.attempts > 1 && forward.target.view.fleet.members.len() > 1;
+        let keep = (*idempotent || forward.retry_unsafe) && (others || reused);
+        Halves {
+            upload: Upload::new(head, forward.body, service.body_limit, keep, decompression, copy),
+            download: Download::new(*wanted, self.worker.buffer()),
+            answer: Answer::default(),
+            clock: Clock::new(self.worker, forward, wanted.expect),
+        }
     }
 
     /// One step of both directions.
@@ -177,7 +183,7 @@ impl Client<'_> {
         let before = (halves.upload.passed(), halves.download.passed());
         let mut sending = !halves.upload.is_done();
         if sending {
-            match halves.upload.poll(context, self.stream, self.inbox, instance) {
+            match halves.upload.poll(context, self.stream, &mut self.inbox, instance) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => sending = false,
                 Poll::Ready(Err(Stopped::Client(failure))) => return Poll::Ready(Err(failure)),
@@ -256,7 +262,7 @@ impl Client<'_> {
                     return Poll::Pending;
                 }
             }
-            match self.stream.poll_inbox(context, self.inbox) {
+            match self.stream.poll_inbox(context, &mut self.inbox) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Failure::ClientGone),
@@ -265,25 +271,24 @@ impl Client<'_> {
     }
 
     /// Runs a future while the client is there.
-    async fn watched<T>(
-        &mut self,
-        mut future: Pin<Box<dyn Future<Output = Result<T, Failure>> + '_>>,
-    ) -> Result<T, Failure> {
-        poll_fn(|context| {
+    fn watched<'w, T: 'w>(
+        &'w mut self,
+        mut future: Pin<Box<dyn Future<Output = Result<T, Failure>> + 'w>>,
+    ) -> impl Future<Output = Result<T, Failure>> + 'w {
+        poll_fn(move |context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(output);
             }
             self.poll_gone(context).map(Err)
         })
-        .await
     }
 
     /// A connection to an instance: one that is open, else a new one.
     pub(super) async fn lease(&mut self, forward: &Forward, record: &mut Record) -> Result<Lease, Failure> {
         let mut tried = Tried::default();
         match lease::ready(self.worker, forward, record, &tried)? {
-            Ok(lease) => Ok(lease),
-            Err(awaited) => self.wait(forward, record, awaited, &mut tried).await,
+            Some(lease) => Ok(lease),
+            None => self.wait(forward, record, &mut tried).await,
         }
     }
 
@@ -292,16 +297,21 @@ impl Client<'_> {
         &'w mut self,
         forward: &'w Forward,
         record: &'w mut Record,
-        awaited: Awaited,
         tried: &'w mut Tried,
     ) -> impl Future<Output = Result<Lease, Failure>> + 'w {
-        let next = Box::pin(lease::wait(self.worker, forward, record, awaited, tried));
+        let next = Box::pin(lease::wait(self.worker, forward, record, tried));
         self.watched(next)
     }
 
     /// Bytes both ways after a 101.
-    async fn tunnel(&mut self, lease: &mut Lease, said: Option<Block>, idle: Duration, record: &mut Record) {
-        let Some(Sender::One(instance)) = lease.sender() else { return };
+    async fn tunnel(
+        &mut self,
+        mut lease: Option<Lease>,
+        said: Option<Block>,
+        idle: Duration,
+        record: &mut Record,
+    ) {
+        let Some(Sender::One(instance)) = lease.as_mut().and_then(Lease::sender) else { return };
         let mut tunnel = Tunnel::new(self.inbox.take(), said, &self.worker.blocks);
         let deadline = self.worker.timers.deadline(idle);
         let (mut passed, mut lingers) = ((0, 0), false);

@@ -232,7 +232,7 @@ impl Over {
                 let data = Bytes::copy_from_slice(block.data().get(..step.data).unwrap_or_default());
                 block.consume(step.used);
                 if block.is_empty() {
-                    *client.inbox = None;
+                    client.inbox = None;
                 }
                 self.stalled = false;
                 self.passed += data.len() as u64;
@@ -258,7 +258,7 @@ impl Over {
                 (self.sent, self.stalled) = (true, false);
                 return client.poll_gone(context).map(Err);
             }
-            match client.stream.poll_inbox(context, client.inbox) {
+            match client.stream.poll_inbox(context, &mut client.inbox) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),

@@ -67,48 +67,40 @@ enum Judged {
     },
 }
 
-/// A connection's state between requests.
-struct Server<'s> {
-    worker: &'s Rc<Worker>,
-    conn: &'s Rc<Conn>,
-    stream: &'s mut Stream,
-    inbox: Option<Block>,
-}
-
 /// Serves `stream` until it ends; `inbox` was read of it already.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: &mut Stream, inbox: Option<Block>, conn: &Rc<Conn>) {
-    let mut server = Server { worker, conn, stream, inbox };
+    let mut client = Client { worker, conn, stream, inbox };
     // On a plain port the head has begun already.
     if conn.phase.get() != Phase::Head {
-        conn.enter(Phase::Head, server.head_deadline());
+        conn.enter(Phase::Head, client.head_deadline());
     }
     let next = loop {
-        let next = match server.head().await {
+        let next = match client.head().await {
             // Boxed for as long as the request takes: a connection that waits for one keeps nothing of it.
-            Ok(Some(length)) => Box::pin(server.request(length)).await,
+            Ok(Some(length)) => Box::pin(client.request(length)).await,
             Ok(None) => Next::Close,
             // Where the request ends is not known, so nothing that follows can be read.
-            Err(failure) => server.refuse_unjudged(failure),
+            Err(failure) => client.refuse_unjudged(failure),
         };
         match next {
-            Next::Request if conn.draining.get() && server.inbox.is_none() => break Next::Close,
+            Next::Request if conn.draining.get() && client.inbox.is_none() => break Next::Close,
             Next::Request => {}
             next @ (Next::Close | Next::Linger | Next::Drop) => break next,
         }
     };
     match next {
         Next::Drop | Next::Request => {}
-        Next::Close => server.end().await,
+        Next::Close => client.end().await,
         Next::Linger => {
-            server.end().await;
-            server.linger().await;
+            client.end().await;
+            client.linger().await;
         }
     }
 }
 
-// === impl Server ===
+// === impl Client ===
 
-impl Server<'_> {
+impl Client<'_> {
     fn head_deadline(&self) -> u32 {
         let limits = &self.worker.shared.config.limits;
         self.worker.timers.tick().saturating_add(Timers::ticks(limits.header))
@@ -138,17 +130,11 @@ impl Server<'_> {
                 let outcome = match record.afford(cost::REQUEST) {
                     Err(failure) => Outcome::Refused { failure, read: plan.forward.body.is_empty() },
                     Ok(()) => {
-                        let mut client = Client {
-                            worker: self.worker,
-                            conn: self.conn,
-                            stream: self.stream,
-                            inbox: &mut self.inbox,
-                        };
                         if plan.forward.target.view.service.protocol.is_http2() {
                             // Boxed: it is rare, and larger than all the rest.
-                            Box::pin(over_h2::exchange(&mut client, plan, &mut record)).await
+                            Box::pin(over_h2::exchange(self, plan, &mut record)).await
                         } else {
-                            client.exchange(plan, &mut record).await
+                            self.exchange(plan, &mut record).await
                         }
                     }
                 };

@@ -111,9 +111,9 @@ pub(crate) async fn run(
     }
     let mut tried = Tried::default();
     let taken = match lease::ready(&worker, &forward, &mut record, &tried) {
-        Ok(Ok(lease)) => Ok(lease),
-        Ok(Err(awaited)) => {
-            let next = Box::pin(lease::wait(&worker, &forward, &mut record, awaited, &mut tried));
+        Ok(Some(lease)) => Ok(lease),
+        Ok(None) => {
+            let next = Box::pin(lease::wait(&worker, &forward, &mut record, &mut tried));
             served(&worker, &target, next).await
         }
         Err(failure) => Err(failure),

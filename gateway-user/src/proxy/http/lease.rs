@@ -13,46 +13,33 @@ use crate::proxy::{
     worker::{Worker, record::Record},
 };
 
-/// What is to be waited for before there is a connection.
-pub(crate) enum Awaited {
-    /// A new connection to the instance.
-    Connect(Pick),
-    /// A place at any instance.
-    Place,
-}
-
-/// A connection that is open and unused.
+/// A connection that is open and unused; without one, [`wait`] is next.
 pub(crate) fn ready(
     worker: &Rc<Worker>,
     forward: &Forward,
     record: &mut Record,
     tried: &Tried,
-) -> Result<Result<Lease, Awaited>, Failure> {
+) -> Result<Option<Lease>, Failure> {
     let pick = match forward.target.pick(worker, forward.key, tried) {
         Ok(pick) => pick,
         Err(Missed::Nobody) => return Err(Failure::NoInstance),
-        Err(Missed::Full) => return Ok(Err(Awaited::Place)),
+        Err(Missed::Full) => return Ok(None),
     };
-    Ok(match pick.pool().take() {
-        Some(lease) => {
-            record.instance(pick);
-            Ok(lease)
-        }
-        None => Err(Awaited::Connect(pick)),
-    })
+    let lease = pick.pool().take();
+    record.instance(pick);
+    Ok(lease)
 }
 
-/// Waits for what [`ready`] lacked. Callers box it: it is rare, and its state is larger than all the rest.
+/// Waits for what [`ready`] lacked: a new connection to the instance that it picked, or a place at any. Callers box it: it is rare, and its state is larger than all the rest.
 pub(crate) async fn wait(
     worker: &Rc<Worker>,
     forward: &Forward,
     record: &mut Record,
-    awaited: Awaited,
     tried: &mut Tried,
 ) -> Result<Lease, Failure> {
-    let pick = match awaited {
-        Awaited::Connect(pick) => pick,
-        Awaited::Place => {
+    let pick = match record.take_pick() {
+        Some(pick) => pick,
+        None => {
             let pick = forward.target.wait(worker, forward.key).await?;
             if let Some(lease) = pick.pool().take() {
                 record.instance(pick);

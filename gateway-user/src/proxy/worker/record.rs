@@ -36,8 +36,6 @@ pub(crate) struct Record {
     worker: Rc<Worker>,
     conn: Rc<Conn>,
     start: Instant,
-    /// The same since the origin of the clock that all workers share.
-    since: Duration,
     pub(crate) id: RequestId,
     line: Vec<u8>,
     /// The TCP peer speaks for another.
@@ -113,7 +111,6 @@ impl Record {
             worker: Rc::clone(worker),
             conn: Rc::clone(conn),
             start,
-            since: start.saturating_duration_since(worker.shared.base),
             id: RequestId::new(worker.prefix, turn),
             line: Vec::new(),
             relayed: conn.client.borrow().declared,
@@ -134,12 +131,17 @@ impl Record {
 
     /// Nanoseconds from the origin of the clock that all workers share to the request.
     pub(crate) fn moment(&self) -> u64 {
-        u64::try_from(self.since.as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.since().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// When the request came, since the Unix epoch.
     fn at(&self) -> Duration {
-        self.worker.epoch.get() + self.since
+        self.worker.epoch.get() + self.since()
+    }
+
+    /// The same since the origin of the clock that all workers share.
+    fn since(&self) -> Duration {
+        self.start.saturating_duration_since(self.worker.shared.base)
     }
 
     /// Notes the head. The text is copied now, because the head moves on to the instance.
