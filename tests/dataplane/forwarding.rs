@@ -1,6 +1,10 @@
 //! What an instance sees of a request, and a client of an answer.
 
-use crate::support::{TOKEN, Upstream, World, route};
+use std::net::Ipv6Addr;
+
+use gateway_user::snapshot::filter::ListenAddress;
+
+use crate::support::{TOKEN, Upstream, World, entry, route};
 
 fn seen(world: &World, request: &str) -> (serde_json::Value, Vec<(String, String)>) {
     let reply = world.plain().call(request);
@@ -134,4 +138,32 @@ fn pipelined_requests_are_answered_in_order() {
     client.send(format!("{}{}{}", one("/slow-start"), one("/who"), one("/x")));
     let texts: Vec<String> = (0..3).map(|_| client.reply(false).text().to_owned()).collect();
     assert_eq!(texts, ["late", "test", "True"]);
+}
+
+/// HTTP/1.1 to the instance needs a Host (RFC 9112 §3.2): the listener's address, and of IPv6 in brackets.
+#[test]
+fn an_instance_is_told_the_address_that_http_1_0_without_host_came_to() {
+    let upstream = Upstream::new();
+    let mut world = World::new(&[upstream.address]);
+    let told = |world: &World| {
+        let head = format!("GET /api/predict/test/head HTTP/1.0\r\nAuthorization: {TOKEN}\r\n\r\n");
+        let headers = seen(world, &head).1;
+        ["host", "forwarded"].map(|name| {
+            headers
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
+        })
+    };
+    assert_eq!(told(&world), ["127.0.0.1", "for=127.0.0.1;host=127.0.0.1;proto=http"]);
+
+    let loopback = [ListenAddress::Ip(Ipv6Addr::LOCALHOST.into())];
+    world.filter(|filter| {
+        filter.addresses = loopback.to_vec();
+        filter.entries = vec![entry("::1/128", 0)];
+    });
+    world.edit_listener(|listener| listener.addresses = loopback.to_vec());
+    world.http = (Ipv6Addr::LOCALHOST, world.http.port()).into();
+    assert_eq!(told(&world), ["[::1]", "for=\"[::1]\";host=\"[::1]\";proto=http"]);
 }

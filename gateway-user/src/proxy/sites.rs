@@ -204,6 +204,7 @@ pub(crate) fn covers(names: &[String], host: &str) -> bool {
 /// The address at which a connection reached us, as a Host may spell it.
 #[derive(Debug)]
 pub(crate) struct LocalName {
+    /// As the host of a URI (RFC 3986 §3.2.2): an IPv6 address is in brackets.
     text: String,
     address: IpAddr,
 }
@@ -213,14 +214,16 @@ pub(crate) struct LocalName {
 impl LocalName {
     pub(crate) fn new(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        Self { text: address.to_string(), address }
+        let text = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+        Self { text, address }
     }
 
-    /// The address as text.
+    /// The address as a Host or a URI has it.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
+    /// Whether it is this host, which has no brackets.
     fn is(&self, host: &str) -> bool {
         host == self.text
             || (self.address.is_loopback() && host == "localhost")
@@ -420,6 +423,7 @@ mod tests {
     fn the_local_address_is_known_in_every_spelling() {
         let local = LocalName::new("::1".parse().unwrap());
         assert!(local.is("::1") && local.is("0:0::0:1") && local.is("localhost") && !local.is("::2"));
+        assert_eq!(local.text(), "[::1]");
         let local = LocalName::new("10.0.0.1".parse().unwrap());
         assert!(local.is("10.0.0.1") && !local.is("localhost") && !local.is("10.0.0.2"));
     }

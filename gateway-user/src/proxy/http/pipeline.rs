@@ -3,6 +3,8 @@
 //! Framing → host → misdirected → unknown host → redirect → route or service and its exposure → gRPC → authentication → declared
 //! length → throttle → instance. Every stage sees the borrowed head and the view, nothing else.
 
+use std::borrow::Cow;
+
 use super::{
     framing::{self, Body},
     head::{Fields, Head, Host},
@@ -154,8 +156,11 @@ fn route<'v, F: Fields>(
 
 /// Scheme and authority of the same host over HTTPS; the caller appends the request target.
 fn https(listener: &ListenerView, host: Option<&Host<'_>>, local: &LocalName) -> String {
-    let name = host.map_or(local.text(), Host::as_str);
-    let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let name = match host.map(Host::as_str) {
+        None => local.text().into(),
+        Some(name) if name.contains(':') => Cow::Owned(format!("[{name}]")),
+        Some(name) => name.into(),
+    };
     match listener.listener.https {
         Some(443) | None => format!("https://{name}"),
         Some(port) => format!("https://{name}:{port}"),
