@@ -12,7 +12,7 @@ use gateway_user::{
     proxy::{Config, Limits},
 };
 
-use crate::support::{Client, TOKEN, Upstream, World, config, eventually};
+use crate::support::{Client, PATIENCE, TOKEN, Upstream, World, config, eventually};
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\n";
 /// The same in version 2, with a TLV that nobody knows.
@@ -48,7 +48,7 @@ fn lines(path: &Path, count: usize) -> Vec<serde_json::Value> {
         if text.lines().count() == count {
             return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+        assert!(start.elapsed() < PATIENCE, "{text}");
         sleep(Duration::from_millis(20));
     }
 }
@@ -121,7 +121,7 @@ fn without_the_header_nothing_is_served() {
     for (count, bytes) in garbage.iter().enumerate() {
         let mut client = world.plain();
         client.send(bytes);
-        assert!(closed(client.ended(Duration::from_secs(5))), "{}", bytes.escape_ascii());
+        assert!(closed(client.ended()), "{}", bytes.escape_ascii());
         eventually("it is counted", || failures() == count as u64 + 1);
     }
     let garbage = garbage.len() as u64;
@@ -132,7 +132,7 @@ fn without_the_header_nothing_is_served() {
         for bytes in [&LINE[..20], &BLOCK[..20], b""] {
             let mut client = Client::plain(address);
             client.send(bytes);
-            assert!(closed(client.ended(Duration::from_secs(5))), "{}", bytes.escape_ascii());
+            assert!(closed(client.ended()), "{}", bytes.escape_ascii());
             late += 1;
             eventually("it is counted", || refused("proxy_header_late") == late);
         }
@@ -151,7 +151,7 @@ fn without_the_header_nothing_is_served() {
     // With the header only the handshake is late, and that is another matter.
     let mut client = Client::plain(world.https);
     client.send(LINE);
-    assert!(closed(client.ended(Duration::from_secs(5))));
+    assert!(closed(client.ended()));
     eventually("it is counted", || failures() == garbage + late + 2);
     assert_eq!(refused("proxy_header_late"), late);
     let text = Metrics::new(world.proxy.as_ref().unwrap().counters()).render();

@@ -13,7 +13,9 @@ use gateway_user::{
     snapshot::upstream::{Balance, Tls, Verify},
 };
 
-use crate::support::{Fault, Faulty, Reply, TOKEN, Upstream, World, config, eventually, route, service};
+use crate::support::{
+    Fault, Faulty, PATIENCE, Reply, TOKEN, Upstream, World, config, eventually, route, service,
+};
 
 fn instances(world: &World) -> Vec<InstanceTraffic> {
     world.traffic().services[0].instances.clone()
@@ -67,7 +69,7 @@ fn stalls(fault: Fault, tls: bool) {
     relay.set(Fault::None);
     let start = Instant::now();
     while world.get("/api/predict/test/who").text() != "bad" {
-        assert!(start.elapsed() < Duration::from_secs(10), "{fault:?}: it works again and nobody asks it");
+        assert!(start.elapsed() < PATIENCE, "{fault:?}: it works again and nobody asks it");
         sleep(Duration::from_millis(20));
     }
     eventually("its standing is good again", || instances(&world)[0].status == InstanceStatus::Up);

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use gateway_user::{
     proxy::{Config, Limits},
-    snapshot::http::Protocol,
+    snapshot::http::{Protocol, Timeouts},
 };
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -17,11 +17,11 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{TOKEN, Upstream, World, config, eventually, service};
+use crate::support::{FOR_EVER, PATIENCE, TOKEN, Upstream, World, config, eventually, service};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
 }
 
 async fn prior_knowledge(world: &World) -> http2::SendRequest<Full<Bytes>> {
@@ -100,15 +100,21 @@ fn many_streams_share_a_connection() {
 #[test]
 fn a_reset_stream_frees_the_instance() {
     let upstream = Upstream::new();
-    let world = World::new(&[upstream.address]);
+    let mut world = World::new(&[upstream.address]);
+    // No deadline frees it.
+    world.edit(|service| {
+        service.timeouts = Timeouts { connect: FOR_EVER, first_byte: FOR_EVER, idle: FOR_EVER };
+    });
     block_on(async {
         let mut sender = prior_knowledge(&world).await;
         let ask = request(&world, "/api/predict/test/hang", TOKEN).body(Full::default()).unwrap();
-        let pending = sender.send_request(ask);
-        assert!(tokio::time::timeout(Duration::from_millis(200), pending).await.is_err());
-        let start = std::time::Instant::now();
+        let pending = tokio::spawn(sender.send_request(ask));
+        while upstream.requests() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(upstream.abandoned(), 0);
+        pending.abort();
         while upstream.abandoned() == 0 {
-            assert!(start.elapsed() < Duration::from_millis(500), "the instance still works for nobody");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let ask = request(&world, "/api/predict/test/who", TOKEN).body(Full::default()).unwrap();
@@ -228,7 +234,7 @@ fn http2_over_tls_is_chosen_by_alpn() {
 #[test]
 fn websockets_pass_both_ways_after_the_101() {
     let upstream = Upstream::new();
-    let mut world = World::new(&[upstream.address]);
+    let world = World::new(&[upstream.address]);
     for mut client in [world.plain(), world.tls(None)] {
         client.send(format!(
             "GET /api/predict/test/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\n\
@@ -244,9 +250,10 @@ fn websockets_pass_both_ways_after_the_101() {
             assert_eq!(&back[..count], message.as_bytes());
         }
     }
-    std::thread::sleep(Duration::from_millis(100));
-    let report = world.proxy().traffic();
-    assert_eq!((report.services[0].classes["1xx"], report.services[0].active), (2, 0));
+    eventually("both are over", || {
+        let service = &world.traffic().services[0];
+        (service.classes["1xx"], service.active) == (2, 0)
+    });
     // Without an upgrade granted, the answer is an ordinary one.
     let reply = world.plain().call(&format!(
         "GET /api/predict/test/who HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
@@ -275,8 +282,7 @@ fn a_client_that_keeps_its_window_shut_is_cut() {
                 .unwrap();
             let response: Response<Incoming> = sender.send_request(ask).await.unwrap();
             // The body is held and never read: the window stays shut.
-            let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
-            assert!(ended.is_ok(), "the connection is held for ever with a window of {window}");
+            let _ = connection.await.unwrap();
             drop(response);
         });
         eventually("the stream is let go", || world.traffic().services[0].active == 0);

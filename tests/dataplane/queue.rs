@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, TOKEN, Upstream, World, eventually};
+use crate::support::{Client, FOR_EVER, TOKEN, Upstream, World, eventually};
 
 fn bounded(world: &mut World, in_flight: u32, queue: u32, wait: Duration) {
     world.edit(|service| {
@@ -66,17 +66,16 @@ fn a_wait_ends_and_a_queue_of_none_is_full() {
 fn a_waiter_whose_client_is_gone_leaves_at_once() {
     let upstream = Upstream::new();
     let mut world = World::new(&[upstream.address]);
-    bounded(&mut world, 1, 5, Duration::from_secs(20));
+    bounded(&mut world, 1, 5, FOR_EVER);
+    world.edit(|service| service.timeouts.first_byte = FOR_EVER);
     let hanging = send(&world, "/hang");
     eventually("the first is there", || upstream.requests() == 1);
     let gone = [send(&world, "/who"), send(&world, "/who")];
     eventually("two wait", || waiting(&world) == 2);
     let mut stays = send(&world, "/who");
     eventually("three wait", || waiting(&world) == 3);
-    let start = Instant::now();
     drop(gone);
     eventually("their places are given up", || waiting(&world) == 1);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(upstream.requests(), 1, "and nobody asked the instance for them");
     drop(hanging);
     assert_eq!(stays.reply(false).text(), "test", "the one behind them is next");

@@ -10,7 +10,7 @@ use gateway_user::{
     proxy::Config,
 };
 
-use crate::support::{TOKEN, Upstream, World, config, eventually};
+use crate::support::{PATIENCE, TOKEN, Upstream, World, config, eventually};
 
 #[test]
 fn every_request_is_one_json_line() {
@@ -32,7 +32,7 @@ fn every_request_is_one_json_line() {
         if text.lines().count() == 3 {
             break text;
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+        assert!(start.elapsed() < PATIENCE, "{text}");
         sleep(Duration::from_millis(20));
     };
     assert!(!lines.contains(TOKEN) && !lines.contains("secret"), "{lines}");

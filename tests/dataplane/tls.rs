@@ -1,12 +1,13 @@
 //! Certificate choice by SNI, hot change, 421.
 
 use gateway_user::{
-    proxy::Config,
-    proxy::UnknownSni,
+    proxy::{Config, Limits, UnknownSni},
     snapshot::{Exposure, Visibility},
 };
 
-use crate::support::{Client, Reply, TOKEN, Upstream, World, client::der, config, domain, eventually, name};
+use crate::support::{
+    Client, FOR_EVER, Reply, TOKEN, Upstream, World, client::der, config, domain, eventually, name,
+};
 
 fn ask(client: &mut Client, host: &str) -> Reply {
     client.call(&format!("GET /api/predict/test HTTP/1.1\r\nHost: {host}\r\nAuthorization: {TOKEN}\r\n\r\n"))
@@ -112,10 +113,11 @@ fn unknown_names_can_be_rejected() {
 #[test]
 fn garbage_on_the_tls_port_is_counted_and_closed() {
     let upstream = Upstream::new();
-    let world = World::new(&[upstream.address]);
+    let limits = Limits { handshake: FOR_EVER, ..Limits::default() };
+    let world = World::limited(&[upstream.address], limits);
     let mut client = Client::plain(world.https);
     client.send("GET / HTTP/1.1\r\n\r\n");
-    assert!(client.ended(std::time::Duration::from_secs(3)).is_some());
+    assert!(client.ended().is_some());
     eventually("it is counted", || world.traffic().listeners[0].handshake_failures == 1);
 }
 

@@ -35,9 +35,10 @@ use super::client;
 
 /// A running instance. By path: `/echo` sends the body back as it comes, `/head` tells the request's head,
 /// `/who` the instance's name, `/connection` the number of the connection, `/events/N` N events 50 ms apart,
-/// `/cued/N` N events, each on [`Seen::cue`], `/hang` never answers, `/hang-up` tells the body's length once it has all of it, `/status/N` has that status, `/slow-start`
-/// begins after 300 ms, `/drop` closes without an answer, `/json/N` is JSON of N bytes with a strong ETag, `/trailers` ends
-/// in trailers, `/close` closes the connection after the answer, `/break` breaks off in the middle.
+/// `/cued/N` N events, each on [`Seen::cue`], `/hang` never answers, `/hang-up` tells the body's length once it has all of
+/// it, `/status/N` has that status, `/slow-start` begins after 300 ms, `/drop` closes without an answer, `/json/N` is JSON of
+/// N bytes with a strong ETag, `/trailers` ends in trailers, `/close` closes the connection after the answer, `/break` breaks
+/// off in the middle.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,

@@ -25,9 +25,12 @@ use gateway_user::{
 };
 use harness::ca::{Authority, Leaf};
 
-pub(crate) use client::{Client, Reply};
+pub(crate) use client::{Client, PATIENCE, Reply};
 pub(crate) use fault::{Fault, Faulty};
 pub(crate) use instance::Upstream;
+
+/// Longer than a test waits for anything: what takes so long by its settings and happens none the less has another cause.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// The token of every service that `service` makes.
 pub(crate) const TOKEN: &str = "sesame";
@@ -163,10 +166,10 @@ pub(crate) fn entry(cidr: &str, id: u8) -> FilterEntry {
 
 /// Waits for something that other threads bring about.
 #[track_caller]
-pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
+        assert!(start.elapsed() < client::PATIENCE, "{what}");
         sleep(Duration::from_millis(5));
     }
 }
