@@ -2,19 +2,21 @@
 
 use std::{
     io::ErrorKind,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use gateway_user::{
+    observe::traffic::ServiceTraffic,
     proxy::{Config, Limits},
     snapshot::{
         FilterPlan, Listener,
         http::{Protocol, Service},
+        upstream::Balance,
     },
 };
 use http::Request;
@@ -243,20 +245,10 @@ fn streams_of_a_removed_service_end_with_its_time_and_others_go_on() {
     eventually("the instance is let go", || upstream.abandoned() >= 2);
 }
 
-#[test]
-fn http2_requests_of_a_removed_service_that_wait_for_an_instance_are_answered_within_its_time() {
-    // It is connected to, and says nothing.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut world = World::limited(&[], drain(Duration::from_secs(1)));
-    let mut gone = service("gone", &[silent.local_addr().unwrap()]);
-    gone.protocol = Protocol::Http2;
-    gone.timeouts.connect = FOR_EVER;
-    gone.upstream.bounds.in_flight = Some(1);
-    gone.upstream.bounds.queue_wait = FOR_EVER;
-    world.next.services.push(Arc::new(gone));
-    world.publish().unwrap();
+/// Asks two things of the service `gone` over one HTTP/2 connection; how they are refused, if it is before patience ends.
+fn refusals(world: &World, path: &'static str) -> JoinHandle<Option<Vec<(u16, String)>>> {
     let address = world.http;
-    let asked = thread::spawn(move || {
+    thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answered = async {
             let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -264,7 +256,7 @@ fn http2_requests_of_a_removed_service_that_wait_for_an_instance_are_answered_wi
                 http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
             let answers = [(); 2].map(|()| {
-                let request = Request::get(format!("http://{address}/api/predict/gone/who"));
+                let request = Request::get(format!("http://{address}/api/predict/gone{path}"));
                 let request = request.header("authorization", TOKEN).body(Full::<Bytes>::default()).unwrap();
                 tokio::spawn(sender.send_request(request))
             });
@@ -276,11 +268,57 @@ fn http2_requests_of_a_removed_service_that_wait_for_an_instance_are_answered_wi
             }
             refusals
         };
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, answered).await })
-    });
-    eventually("one connects and the other waits for its place", || {
-        world.traffic().services.iter().any(|service| service.queue.waiting == 1)
-    });
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, answered).await.ok() })
+    })
+}
+
+/// A service `gone` whose instances have for ever to take a connection.
+fn patient(instances: &[SocketAddr]) -> Service {
+    let mut gone = service("gone", instances);
+    gone.protocol = Protocol::Http2;
+    gone.timeouts.connect = FOR_EVER;
+    gone
+}
+
+fn gone(world: &World) -> ServiceTraffic {
+    world.traffic().services.into_iter().find(|service| service.name == "gone").unwrap()
+}
+
+#[test]
+fn http2_requests_of_a_removed_service_that_wait_for_an_instance_are_answered_within_its_time() {
+    // It is connected to, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = World::limited(&[], drain(Duration::from_secs(1)));
+    let mut service = patient(&[silent.local_addr().unwrap()]);
+    service.upstream.bounds.in_flight = Some(1);
+    service.upstream.bounds.queue_wait = FOR_EVER;
+    world.next.services.push(Arc::new(service));
+    world.publish().unwrap();
+    let asked = refusals(&world, "/who");
+    eventually("one connects and the other waits for its place", || gone(&world).queue.waiting == 1);
+    world.next.services.retain(|service| &*service.name != "gone");
+    world.publish().unwrap();
+    let refusals = asked.join().unwrap().expect("they were answered");
+    assert_eq!(refusals, [(); 2].map(|()| (404, "no_route".to_owned())));
+}
+
+#[test]
+fn so_are_those_that_wait_for_another_instance_after_one_has_failed() {
+    let (failing, silent) = (Upstream::grpc(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let config = Config {
+        workers: NonZeroUsize::new(1),
+        limits: drain(Duration::from_secs(1)),
+        ..crate::support::config()
+    };
+    let mut world = World::with(config, &[]);
+    let mut service = patient(&[failing.address, silent.local_addr().unwrap()]);
+    service.upstream.balance = Balance::RoundRobin;
+    world.next.services.push(Arc::new(service));
+    world.publish().unwrap();
+    let asked = refusals(&world, "/drop");
+    // By turns: one waits for the silent instance from its beginning, and one since the other instance has dropped it.
+    eventually("one is sent again", || gone(&world).retries == 1 && failing.requests() == 1);
+    assert_eq!(gone(&world).active, 2, "and both wait");
     world.next.services.retain(|service| &*service.name != "gone");
     world.publish().unwrap();
     let refusals = asked.join().unwrap().expect("they were answered");
