@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::support::{Client, TOKEN, Upstream, World};
+use crate::support::{Client, TOKEN, Upstream, World, eventually};
 
 const ALL: [Encoding; 3] = [Encoding::Gzip, Encoding::Brotli, Encoding::Zstd];
 
@@ -214,4 +214,40 @@ fn instances_get_request_bodies_plain_if_the_service_says_so() {
         assert_eq!(reply.header("accept-encoding"), Some("gzip, br, zstd"));
     }
     assert_eq!(call(&world, post(&world, "/echo", "identity", b"plain")).text(), "plain");
+}
+
+/// Each frame of the name in a gzip member stands for nothing: a call within a call for each would use up the stack.
+#[test]
+fn thousands_of_frames_that_stand_for_nothing_are_read_one_after_the_other() {
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let [.., a, b, c] = payload.len().to_be_bytes();
+        [&[a, b, c, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    }
+    let upstream = Upstream::new();
+    let mut world = World::new(&[upstream.address]);
+    world.edit(|service| service.decompress = true);
+    let mut block = b"\x83\x86".to_vec();
+    let host = world.http.to_string();
+    for (name, value) in [
+        (":authority", host.as_str()),
+        (":path", "/api/predict/test/hang-up"),
+        ("authorization", TOKEN),
+        ("content-encoding", "gzip"),
+    ] {
+        block.extend(
+            [&[0, name.len() as u8][..], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat(),
+        );
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, b""));
+    bytes.extend(frame(1, 4, 1, &block));
+    bytes.extend(frame(0, 0, 1, b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"));
+    for _ in 0..2000 {
+        bytes.extend(frame(0, 0, 1, b"x"));
+    }
+    bytes.extend(frame(0, 1, 1, b"x"));
+    let mut client = world.plain();
+    client.send(bytes);
+    eventually("it is refused", || world.traffic().services[0].classes["4xx"] == 1);
+    assert_eq!(world.get("/api/predict/test/who").status, 200);
 }

@@ -285,59 +285,62 @@ impl Body for Upload {
         if let Some(block) = this.again.as_mut().and_then(|kept| kept.blocks.pop_front()) {
             return Poll::Ready(Some(Ok(Frame::data(block))));
         }
-        // What came before stands for more than was handed out.
-        if let Some(transfer) = &mut this.transfer
-            && let Some(next) = transfer.decompressed().transpose()
-        {
-            return Poll::Ready(Some(next));
-        }
-        let body = match &mut this.body {
-            Source::Nothing => return Poll::Ready(None),
-            Source::Fed(feed) => {
-                return feed.poll_piece(context).map(|piece| piece.map(|data| Ok(Frame::data(data))));
+        loop {
+            // What came before stands for more than was handed out.
+            if let Some(transfer) = &mut this.transfer
+                && let Some(next) = transfer.decompressed().transpose()
+            {
+                return Poll::Ready(Some(next));
             }
-            Source::Frames(body) => body,
-        };
-        let polled = Pin::new(&mut *body).poll_frame(context);
-        let Some(transfer) = &mut this.transfer else {
-            return polled.map(|frame| frame.map(|frame| frame.map_err(|_| BodyError(Failure::ClientGone))));
-        };
-        match polled {
-            Poll::Pending => {
-                transfer.wait();
-                transfer.poll_late(context).map(|Late| Some(Err(transfer.fail(Failure::ClientTimeout))))
-            }
-            Poll::Ready(None) => {
-                if let Err(failure) = transfer.complete() {
-                    return Poll::Ready(Some(Err(transfer.fail(failure))));
+            let body = match &mut this.body {
+                Source::Nothing => return Poll::Ready(None),
+                Source::Fed(feed) => {
+                    return feed.poll_piece(context).map(|piece| piece.map(|data| Ok(Frame::data(data))));
                 }
-                transfer.progress.finish();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
-            Poll::Ready(Some(Ok(frame))) => {
-                let frame = in_time(frame);
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                transfer.arrived(length);
-                match transfer.meter.pass(frame.data_ref().map_or(&[][..], |data| data)) {
-                    Ok(()) => {
-                        let passed = &transfer.progress.passed;
-                        passed.set(passed.get() + length);
-                        let frame = match transfer.take(frame) {
-                            Ok(Some(frame)) => frame,
-                            // Nothing comes of it yet.
-                            Ok(None) => return self.poll_frame(context),
-                            Err(failure) => return Poll::Ready(Some(Err(transfer.fail(failure)))),
-                        };
-                        transfer.progress.keep(&frame);
-                        if body.is_end_stream() && transfer.decompression.is_none() {
-                            transfer.progress.finish();
-                        }
-                        Poll::Ready(Some(Ok(frame)))
+                Source::Frames(body) => body,
+            };
+            let polled = Pin::new(&mut *body).poll_frame(context);
+            let Some(transfer) = &mut this.transfer else {
+                return polled
+                    .map(|frame| frame.map(|frame| frame.map_err(|_| BodyError(Failure::ClientGone))));
+            };
+            return match polled {
+                Poll::Pending => {
+                    transfer.wait();
+                    transfer.poll_late(context).map(|Late| Some(Err(transfer.fail(Failure::ClientTimeout))))
+                }
+                Poll::Ready(None) => {
+                    if let Err(failure) = transfer.complete() {
+                        return Poll::Ready(Some(Err(transfer.fail(failure))));
                     }
-                    Err(TooLong) => Poll::Ready(Some(Err(transfer.fail(Failure::BodyTooLarge)))),
+                    transfer.progress.finish();
+                    Poll::Ready(None)
                 }
-            }
+                Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(transfer.fail(Failure::ClientGone)))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let frame = in_time(frame);
+                    let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    transfer.arrived(length);
+                    match transfer.meter.pass(frame.data_ref().map_or(&[][..], |data| data)) {
+                        Ok(()) => {
+                            let passed = &transfer.progress.passed;
+                            passed.set(passed.get() + length);
+                            let frame = match transfer.take(frame) {
+                                Ok(Some(frame)) => frame,
+                                // Nothing comes of it yet.
+                                Ok(None) => continue,
+                                Err(failure) => return Poll::Ready(Some(Err(transfer.fail(failure)))),
+                            };
+                            transfer.progress.keep(&frame);
+                            if body.is_end_stream() && transfer.decompression.is_none() {
+                                transfer.progress.finish();
+                            }
+                            Poll::Ready(Some(Ok(frame)))
+                        }
+                        Err(TooLong) => Poll::Ready(Some(Err(transfer.fail(Failure::BodyTooLarge)))),
+                    }
+                }
+            };
         }
     }
 
