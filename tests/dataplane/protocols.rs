@@ -337,3 +337,24 @@ fn an_instance_that_goes_away_finishes_its_calls_and_gets_new_ones_on_a_new_conn
     }
     assert_eq!(events, 20, "the old one ended with its last call");
 }
+
+/// A client that speaks HTTP/1.1 and goes away in the middle of its body, after the answer has begun: its stream ends, too,
+/// or it would take one of those that the instance allows for ever.
+#[test]
+fn an_instance_that_speaks_http2_learns_that_a_body_breaks_off() {
+    let upstream = Upstream::grpc();
+    let mut world = World::new(&[upstream.address]);
+    world.edit(|service| service.protocol = Protocol::Http2);
+    for gone in 1..=3 {
+        let mut client = world.plain();
+        client.send(format!(
+            "POST /api/predict/test/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+            world.http
+        ));
+        assert_eq!(client.head().unwrap().status, 200);
+        assert_eq!(client.chunk().unwrap(), Some(b"a".to_vec()));
+        drop(client);
+        eventually("the instance is told", || upstream.abandoned() == gone);
+    }
+}

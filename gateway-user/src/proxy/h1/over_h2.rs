@@ -96,6 +96,14 @@ struct Over {
     copy: Option<Box<Copy>>,
 }
 
+impl Drop for Over {
+    fn drop(&mut self) {
+        if let Some(feed) = self.feed.as_ref().filter(|_| !self.sent) {
+            feed.break_off();
+        }
+    }
+}
+
 impl Over {
     async fn run(
         &mut self,

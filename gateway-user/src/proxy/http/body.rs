@@ -101,6 +101,8 @@ pub(crate) struct Feed(Rc<Fed>);
 struct Fed {
     piece: RefCell<Option<Bytes>>,
     ended: Cell<bool>,
+    /// The rest will never come.
+    broken: Cell<bool>,
     /// Who waits for a piece, and who for room.
     taker: RefCell<Option<Waker>>,
     giver: RefCell<Option<Waker>>,
@@ -246,18 +248,27 @@ impl Feed {
         self.wake();
     }
 
+    /// The rest of the body will never come: the stream ends, or the instance would wait for it and count it for ever.
+    pub(crate) fn break_off(&self) {
+        self.0.broken.set(true);
+        self.wake();
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.0.taker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    fn poll_piece(&self, context: &Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_piece(&self, context: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.0.broken.get() {
+            return Poll::Ready(Some(Err(BodyError(Failure::ClientGone))));
+        }
         if let Some(piece) = self.0.piece.borrow_mut().take() {
             if let Some(waker) = self.0.giver.borrow_mut().take() {
                 waker.wake();
             }
-            return Poll::Ready(Some(piece));
+            return Poll::Ready(Some(Ok(piece)));
         }
         if self.0.ended.get() {
             return Poll::Ready(None);
@@ -295,7 +306,7 @@ impl Body for Upload {
             let body = match &mut this.body {
                 Source::Nothing => return Poll::Ready(None),
                 Source::Fed(feed) => {
-                    return feed.poll_piece(context).map(|piece| piece.map(|data| Ok(Frame::data(data))));
+                    return feed.poll_piece(context).map(|piece| piece.map(|data| data.map(Frame::data)));
                 }
                 Source::Frames(body) => body,
             };
