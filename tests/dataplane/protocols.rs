@@ -358,3 +358,22 @@ fn an_instance_that_speaks_http2_learns_that_a_body_breaks_off() {
         eventually("the instance is told", || upstream.abandoned() == gone);
     }
 }
+
+/// HTTP/2 has frames for a body that may not be; in HTTP/1.1 it would be the next answer.
+#[test]
+fn a_body_that_may_not_be_is_not_passed_on() {
+    let upstream = Upstream::grpc();
+    let mut world = World::new(&[upstream.address]);
+    world.edit(|service| service.protocol = Protocol::Http2);
+    let get = |path: &str| {
+        format!(
+            "GET /api/predict/test{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+            world.http
+        )
+    };
+    let mut client = world.plain();
+    for status in [204, 304] {
+        assert_eq!(client.call(&get(&format!("/status/{status}"))).status, status);
+        assert_eq!(client.call(&get("/who")).text(), "grpc");
+    }
+}

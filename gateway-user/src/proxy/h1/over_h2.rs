@@ -170,7 +170,8 @@ impl Over {
         client.stream.keep(&out);
         client.worker.recycle(out);
         self.stalled = false;
-        let mut down = Down { incoming, compression, body, passed: 0, ended: false };
+        // What comes all the same, where the head says that there is none, would be the next answer for the client.
+        let mut down = Down { incoming, compression, body, passed: 0, ended: body.is_empty() };
         let end = poll_fn(|context| {
             if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
                 return Poll::Ready(Err(failure));
