@@ -9,6 +9,7 @@ use std::{
 use gateway_user::{
     observe::access::Target,
     proxy::{Config, Limits},
+    snapshot::http::Protocol,
 };
 
 use crate::support::{Client, FOR_EVER, PATIENCE, TOKEN, Upstream, World, config, eventually};
@@ -227,4 +228,26 @@ fn a_head_that_stops_is_408_and_one_that_never_began_is_no_request() {
         assert_eq!(line["generation"].as_u64(), Some(1), "{line}");
     }
     assert_eq!(world.traffic().listeners[0].classes["4xx"], count as u64);
+}
+
+/// How long an instance may be silent is no measure for a client that has not taken yet what it said.
+#[test]
+fn a_client_that_pauses_is_no_silence_of_the_instance() {
+    for (upstream, protocol) in [(Upstream::new(), Protocol::Http), (Upstream::grpc(), Protocol::Http2)] {
+        let mut world = World::new(&[upstream.address]);
+        world.edit(|service| {
+            service.protocol = protocol;
+            service.timeouts.idle = Duration::from_secs(1);
+        });
+        let length = 24 << 20;
+        let mut client = world.plain();
+        client.send(format!(
+            "GET /api/predict/test/bytes/{length} HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+            world.http
+        ));
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!(client.try_reply(false).map(|reply| reply.body.len()).ok(), Some(length), "{protocol:?}");
+        eventually("it is noted", || world.traffic().services[0].active == 0);
+        assert_eq!(world.traffic().services[0].instances[0].failures, 0);
+    }
 }

@@ -212,7 +212,10 @@ impl Client<'_> {
             return Poll::Ready(Err(failure));
         }
         let (up, down) = (halves.upload.passed() - before.0, halves.download.passed() - before.1);
-        if let Poll::Ready(failure) = halves.poll_instance(context, forward, sending, up + down > 0) {
+        // An instance that the client keeps waiting is not the one who is silent.
+        let taken = self.stream.is_sent();
+        if let Poll::Ready(failure) = halves.poll_instance(context, forward, (sending, taken), up + down > 0)
+        {
             return Poll::Ready(Err(failure));
         }
         self.poll_client(context, halves, forward, (up, down))
@@ -371,15 +374,15 @@ impl Halves {
         &mut self,
         context: &mut Context<'_>,
         forward: &Forward,
-        sending: bool,
+        (sending, taken): (bool, bool),
         moved: bool,
     ) -> Poll<Failure> {
         let timeouts = &forward.target.view.service.timeouts;
         let awaits = match (self.download.is_waiting(), self.download.status()) {
             (true, None) if !sending => Awaits::FirstByte,
             (true, None) if !self.upload.is_waiting() => Awaits::Taking,
-            (true, Some(_)) => Awaits::More,
-            (true, None) | (false, _) => Awaits::Nothing,
+            (true, Some(_)) if taken => Awaits::More,
+            (true, _) | (false, _) => Awaits::Nothing,
         };
         self.clock.poll_instance(context, awaits, moved, timeouts)
     }

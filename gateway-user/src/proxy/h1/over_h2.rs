@@ -183,6 +183,12 @@ impl Over {
             if down.passed != before {
                 self.stalled = false;
             }
+            // An instance that the client keeps waiting is not the one who is silent.
+            if !client.stream.is_sent() {
+                self.stalled = false;
+                self.deadline.disarm();
+                return Poll::Pending;
+            }
             self.poll_late(context, timeouts.idle, Failure::Idle)
         })
         .await;

@@ -168,6 +168,11 @@ impl Stream {
         filled
     }
 
+    /// Whether the client, as far as the kernel goes, has taken all that was sent.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Ready once everything that was sent is with the kernel.
     pub(crate) fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.out.poll_flush(context, &mut self.socket)
