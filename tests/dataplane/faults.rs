@@ -10,7 +10,10 @@ use std::{
 use gateway_user::{
     observe::instances::{InstanceStatus, InstanceTraffic},
     proxy::Config,
-    snapshot::upstream::{Balance, Tls, Verify},
+    snapshot::{
+        http::Protocol,
+        upstream::{Balance, Tls, Verify},
+    },
 };
 
 use crate::support::{
@@ -225,4 +228,17 @@ fn an_edit_does_not_forget_who_is_out() {
     }
     assert_eq!(instances(&world)[0].status, InstanceStatus::Ejected);
     assert_eq!(relay.connections(), before, "nobody asked it");
+}
+
+/// Whoever asks, and over whichever protocol: an instance that answers too late has failed.
+#[test]
+fn an_instance_that_speaks_http2_and_is_too_slow_has_failed() {
+    let upstream = Upstream::grpc();
+    let mut world = World::new(&[upstream.address]);
+    world.edit(|service| {
+        service.protocol = Protocol::Http2;
+        service.timeouts.first_byte = Duration::from_millis(300);
+    });
+    assert_eq!(world.get("/api/predict/test/hang").refusal(), (504, "upstream_first_byte_timeout"));
+    assert_eq!(world.traffic().services[0].instances[0].failures, 1);
 }

@@ -142,7 +142,10 @@ impl Over {
         let (parts, incoming) = match response {
             Ok(response) => response.into_parts(),
             Err(Failure::ClientGone) => return Outcome::Gone,
-            Err(failure) => return Outcome::Refused { failure, read },
+            Err(failure) => {
+                record.failed(failure);
+                return Outcome::Refused { failure, read };
+            }
         };
         let status = parts.status.as_u16();
         record.answered(status);
