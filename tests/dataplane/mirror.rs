@@ -1,11 +1,15 @@
 //! Copies of requests for another service.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, atomic::Ordering::SeqCst},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use gateway_user::{
     observe::traffic::MirrorTraffic,
     snapshot::{
@@ -13,6 +17,11 @@ use gateway_user::{
         http::{Mirror, Protocol, Service},
     },
 };
+use http::Request;
+use http_body_util::BodyExt as _;
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 
 use crate::support::{
     FOR_EVER, Fault, Faulty, Reply, TOKEN, Upstream, World, eventually, free_port, name, route, service,
@@ -105,5 +114,60 @@ fn a_mirror_that_is_dead_or_silent_neither_delays_nor_fails_the_original() {
             counts.sent == 0 && (counts.failed + counts.dropped) as usize + held() == 200
         });
         assert!(held() <= 2 * 64, "64 at once in each worker, {}", held());
+    }
+}
+
+async fn prior_knowledge(world: &World) -> http2::SendRequest<Sent> {
+    let stream = TcpStream::connect(world.http).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A body of one piece, and whether it ends.
+struct Sent(Option<Bytes>, bool);
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None if self.1 => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none() && self.1
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.unwrap() })
+}
+
+/// The path without what the route takes off, and none of the client's own words about the way that it came.
+#[test]
+fn the_copy_is_what_the_instance_gets_whatever_the_client_speaks() {
+    let (one, two) = (Upstream::named("main", false), Upstream::named("main", true));
+    for (main, protocol) in [(one, Protocol::Http), (two, Protocol::Http2)] {
+        let other = Upstream::named("other", false);
+        let mut world = world(main.address, other.address, 100, |_| {});
+        world.edit(|service| service.protocol = protocol);
+        block_on(async {
+            let mut sender = prior_knowledge(&world).await;
+            let ask = Request::post(format!("http://{}/m/echo", world.http)).header("authorization", TOKEN);
+            let ask = ask.body(Sent(Some(Bytes::from_static(b"hello")), true)).unwrap();
+            let answer = sender.send_request(ask).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+        });
+        eventually("the copy is there", || mirrored(&world).sent == 1);
+        assert_eq!(other.seen.bytes.load(SeqCst), 5, "only /echo reads a body: {protocol:?}");
     }
 }

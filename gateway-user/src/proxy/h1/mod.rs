@@ -22,6 +22,7 @@ mod write;
 pub(crate) use body::Reader;
 pub(crate) use chunked::chunk;
 pub(crate) use head::{Response, room, trailers};
+pub(crate) use over_h2::read_back;
 pub(crate) use scan::{Found, Scan};
 pub(crate) use serve::serve;
 pub(crate) use upload::end_chunks;

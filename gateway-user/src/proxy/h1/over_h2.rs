@@ -33,7 +33,10 @@ use crate::proxy::{
         meter::{Meter, TooLong},
     },
     io::BLOCK,
-    upstream::{Lease, Sender, mirror::Copy},
+    upstream::{
+        Lease, Sender,
+        mirror::{Copied, Copy},
+    },
     worker::{
         Worker,
         record::Record,
@@ -392,12 +395,16 @@ fn answered(fields: &http::HeaderMap, status: u16, wanted: Wanted) -> Body {
 /// The copy of a request for the service that its route mirrors to.
 pub(super) fn copy(worker: &Rc<Worker>, plan: &Plan) -> Option<Box<Copy>> {
     let mirror = plan.forward.mirror.as_ref()?;
+    Copy::new(worker, mirror, read_back(&plan.head)?).map(Box::new)
+}
+
+/// What a copy takes of a head that was written for an instance.
+pub(crate) fn read_back(head: &[u8]) -> Option<Copied> {
     let mut room = head::room();
-    let head = head::Request::parse(&plan.head, &mut room, head::FIELDS_MAX).ok()?;
+    let head = head::Request::parse(head, &mut room, head::FIELDS_MAX).ok()?;
     let method = Method::from_bytes(head.method.as_bytes()).ok()?;
     let path = uri::PathAndQuery::try_from(head.target).ok()?;
-    let fields = fields(&head).ok()?;
-    Copy::new(worker, mirror, (method, path, fields)).map(Box::new)
+    Some((method, path, fields(&head).ok()?))
 }
 
 /// The fields of a head that was written for an instance, in hyper's terms, without those of the connection.

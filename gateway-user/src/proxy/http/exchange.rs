@@ -44,7 +44,7 @@ use crate::{
         upstream::{
             self, Call, Lease, Sender, Tried,
             again::{Again, Attempt},
-            mirror::Copy,
+            mirror::{Copied, Copy},
         },
         worker::{
             Worker,
@@ -127,11 +127,7 @@ pub(crate) async fn run(
     let others = retry.attempts > 1 && target.view.fleet.members.len() > 1;
     let repeatable = parts.method.is_idempotent() || forward.retry_unsafe;
     let keep = repeatable && (others || lease.reused);
-    let copy = forward.mirror.as_ref().and_then(|mirror| copy(&worker, mirror, &parts));
     let upload = if empty {
-        if let Some(copy) = copy {
-            copy.send();
-        }
         Upload::empty(body)
     } else {
         let progress = Rc::new(Progress::default());
@@ -139,7 +135,6 @@ pub(crate) async fn run(
         // Messages of a gRPC stream come when there is something to say.
         progress.dialogue.set(service.protocol == Protocol::Grpc);
         *progress.kept.borrow_mut() = keep.then(Kept::default);
-        *progress.copy.borrow_mut() = copy;
         let limits = &worker.shared.config.limits;
         let floor = Floor::new(limits.body_rate, Timers::ticks(limits.body_idle));
         let meter = Meter::new(service.body_limit, forward.grpc);
@@ -223,6 +218,7 @@ impl Sending<'_> {
             | framing::Body::Close) => body,
         };
         let head = self.head(parts, body)?;
+        self.copy(|| h1::read_back(&head));
         let mut call = Box::new(Call::new(lease, &self.worker.blocks, head, body, upload));
         let is_head = parts.method == http::Method::HEAD;
         let first_byte = self.forward.target.view.service.timeouts.first_byte;
@@ -264,6 +260,7 @@ impl Sending<'_> {
         keep: bool,
     ) -> Result<(http::response::Parts, Passage), Failure> {
         prepare(&mut parts, self.conn, self.record, self.forward)?;
+        self.copy(|| copied(&parts));
         let idempotent = parts.method.is_idempotent();
         let replay = keep.then(|| Replay::keep(&parts, self.worker.buffer()));
         let mut request = Request::from_parts(parts, upload);
@@ -315,6 +312,17 @@ impl Sending<'_> {
             self.worker.recycle(replay.into_buffer());
         }
         result
+    }
+
+    /// Begins the copy for the service that the route mirrors to; `head` is what the instance gets.
+    fn copy(&self, head: impl FnOnce() -> Option<Copied>) {
+        let Some(mirror) = &self.forward.mirror else { return };
+        let Some(copy) = head().and_then(|head| Copy::new(self.worker, mirror, head)) else { return };
+        match &self.record.progress {
+            // Boxed: it is rare.
+            Some(progress) => *progress.copy.borrow_mut() = Some(Box::new(copy)),
+            None => copy.send(),
+        }
     }
 
     /// A connection on which the request is sent once more, if it may be.
@@ -407,15 +415,11 @@ async fn ended(worker: &Worker, body: &mut Incoming) -> Result<(), Failure> {
     deadline.bound(end).await.unwrap_or(Err(Failure::ClientTimeout))
 }
 
-/// The copy of a request whose head is ready for its instance.
-fn copy(worker: &Rc<Worker>, mirror: &Rc<Target>, parts: &Parts) -> Option<Box<Copy>> {
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+/// What a copy takes of a head that is ready for an instance that speaks HTTP/2.
+fn copied(parts: &Parts) -> Option<Copied> {
     let mut headers = parts.headers.clone();
-    if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
-        headers.insert(header::HOST, host);
-    }
-    // Boxed: it is rare, and would make the state of every request larger.
-    Copy::new(worker, mirror, (parts.method.clone(), path, headers)).map(Box::new)
+    headers.insert(header::HOST, HeaderValue::from_str(parts.uri.authority()?.as_str()).ok()?);
+    Some((parts.method.clone(), parts.uri.path_and_query()?.clone(), headers))
 }
 
 /// What an error of the HTTP client means.

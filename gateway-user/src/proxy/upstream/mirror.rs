@@ -57,6 +57,9 @@ enum Sender {
 /// The task of a connection, which ends with it.
 struct Driver(AbortHandle);
 
+/// What a copy takes of a head, as the original's own instance gets it: method, path with query, fields.
+pub(crate) type Copied = (Method, PathAndQuery, HeaderMap);
+
 /// A copy in the making. Dropped before it is sent, it is none.
 pub(crate) struct Copy {
     worker: Rc<Worker>,
@@ -99,12 +102,11 @@ impl Mirrors {
 // === impl Copy ===
 
 impl Copy {
-    /// A copy for `target` of a request whose head, as its own instance gets it, has these fields. `None`: too many
-    /// are under way.
+    /// A copy for `target` of a request with this head. `None`: too many are under way.
     pub(crate) fn new(
         worker: &Rc<Worker>,
         target: &Rc<Target>,
-        (method, path, mut headers): (Method, PathAndQuery, HeaderMap),
+        (method, path, mut headers): Copied,
     ) -> Option<Self> {
         if worker.mirrors.under_way.get() >= COPIES_MAX {
             target.view.counters.worker(worker.id).mirror_dropped.add(1);
