@@ -14,7 +14,7 @@ use gateway_user::{
     observe::traffic::MirrorTraffic,
     snapshot::{
         Visibility,
-        http::{Mirror, Protocol, Service},
+        http::{Instance, Mirror, Protocol, Service},
     },
 };
 use http::Request;
@@ -170,4 +170,33 @@ fn the_copy_is_what_the_instance_gets_whatever_the_client_speaks() {
         eventually("the copy is there", || mirrored(&world).sent == 1);
         assert_eq!(other.seen.bytes.load(SeqCst), 5, "only /echo reads a body: {protocol:?}");
     }
+}
+
+/// What was kept of a body in case that it must be sent once more goes with its request, and so does its copy: there may
+/// be 64 of them in a worker.
+#[test]
+fn requests_that_fail_in_the_middle_of_their_body_leave_nothing_behind() {
+    let [main, next, other] = ["main", "next", "other"].map(|name| Upstream::named(name, false));
+    let mut world = world(main.address, other.address, 100, |_| {});
+    let next_port = next.address.port();
+    world.edit(|service| {
+        service.instances.push(Instance { port: next_port, ..service.instances[0].clone() });
+    });
+    block_on(async {
+        let mut sender = prior_knowledge(&world).await;
+        let put = |path: &str, body| {
+            let ask = Request::put(format!("http://{}/m/{path}", world.http));
+            ask.header("authorization", TOKEN).body(body).unwrap()
+        };
+        for _ in 0..70 {
+            let ask = put("drop", Sent(Some(Bytes::from_static(b"x")), false));
+            assert_eq!(sender.send_request(ask).await.unwrap().status(), 502);
+        }
+        for _ in 0..20 {
+            let ask = put("who", Sent(None, true));
+            assert_eq!(sender.send_request(ask).await.unwrap().status(), 200);
+        }
+    });
+    eventually("all copies are there", || mirrored(&world).sent + mirrored(&world).dropped == 20);
+    assert_eq!(mirrored(&world).dropped, 0);
 }

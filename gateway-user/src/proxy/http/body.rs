@@ -156,9 +156,11 @@ impl Progress {
         self.kept.borrow().is_some() && (self.sent.get() || self.rest.borrow().is_some())
     }
 
-    /// The answer has begun: nothing will be sent once more.
+    /// Nothing will be sent once more: the answer has begun, or the request is over. What did not pass holds this, and
+    /// would never go by itself.
     pub(crate) fn forget(&self) {
         self.kept.take();
+        self.rest.take();
     }
 
     /// The body is through.

@@ -425,6 +425,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.forget();
+        }
         let micros = if self.lasted == 0 { micros(self.start) } else { self.lasted };
         self.count(micros);
         if !self.line.is_empty() {
