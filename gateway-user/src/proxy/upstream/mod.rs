@@ -172,3 +172,27 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Place, Pool, Protocol, Stream};
+
+    /// More than the runtime lets a task read in one turn.
+    #[tokio::test]
+    async fn connections_that_ended_are_not_taken_however_many() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = Rc::new(Pool::new(Place::new("127.0.0.1", address.port(), None), Protocol::Http));
+        for _ in 0..200 {
+            let ours = TcpStream::connect(address).await.unwrap();
+            drop(listener.accept().await.unwrap());
+            ours.readable().await.unwrap();
+            pool.put(Stream::Plain(ours), 1, 256);
+        }
+        assert!(pool.take().is_none());
+    }
+}
