@@ -157,7 +157,7 @@ fn an_unconfirmed_change_is_undone() {
     // Nothing else is changed while it waits.
     let error = desk.refused(&["allow", "add", "front", "192.0.2.3"]);
     assert_names(&error, &[("code", "confirm_pending"), ("remedy", "confirm")]);
-    wait::until("the undoing", Duration::from_secs(10), || (desk.gateway.export() == before).then_some(()));
+    wait::until("the undoing", || (desk.gateway.export() == before).then_some(()));
     desk.ok(&["apply", "-f", &file, "--confirm", "2s"]);
     assert_eq!(desk.ok(&["confirm"])["changed"], true);
     thread::sleep(Duration::from_secs(3));

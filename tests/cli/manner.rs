@@ -84,5 +84,5 @@ fn a_kill_does_not_keep_what_nobody_confirmed() {
     desk.ok(&["listener", "close", "front", "--confirm", "3s"]);
     desk.gateway.kill();
     desk.gateway.run();
-    wait::until("the undoing", Duration::from_secs(20), || (desk.gateway.export() == before).then_some(()));
+    wait::until("the undoing", || (desk.gateway.export() == before).then_some(()));
 }

@@ -82,7 +82,7 @@ fn a_kill_in_the_middle_of_an_apply_leaves_the_old_or_the_new() {
         let mut apply = harness::process::Running::spawn(&mut apply);
         thread::sleep(Duration::from_millis(1 + round * 3));
         desk.gateway.kill();
-        wait::until("the client to end", LIMIT, || apply.ended());
+        wait::until("the client to end", || apply.ended());
         desk.gateway.run();
         let now = desk.gateway.export();
         assert!(now == old || now == new, "round {round}: neither the old nor the new:\n{now}");

@@ -65,7 +65,7 @@ fn the_first_try_without_root_works() {
         environment(&mut command);
         process::run(command.args(words), LIMIT)
     };
-    harness::wait::until("the daemon to answer", LIMIT, || {
+    harness::wait::until("the daemon to answer", || {
         assert_eq!(daemon.ended(), None, "the daemon ended:\n{}", said());
         (cli(&["status"]).code == Some(0)).then_some(())
     });

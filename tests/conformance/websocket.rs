@@ -90,7 +90,7 @@ fn echo_server(stage: &Stage) -> Running {
     let mut command = stage.command(tool("autobahn", "bin/python"));
     command.arg("-B").arg(script("websocket/echo.py")).args(ECHO.split(':'));
     let server = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-    wait::until("the echo server", Duration::from_secs(20), || {
+    wait::until("the echo server", || {
         stage.desk.within(|| std::net::TcpStream::connect(ECHO).is_ok()).then_some(())
     });
     server

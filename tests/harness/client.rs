@@ -139,7 +139,7 @@ pub fn curl(namespace: &NetNs, url: &str) -> Curl {
 #[must_use]
 pub fn curl_anywhere(namespace: Option<&NetNs>, url: &str) -> Curl {
     let mut command = namespace.map_or_else(|| Command::new("curl"), |namespace| namespace.command("curl"));
-    command.args(["-q", "-sS", "-i", "--max-time", "5", "--noproxy", "*", "-w", "%{stderr}\n%{json}", url]);
+    command.args(["-q", "-sS", "-i", "--max-time", "20", "--noproxy", "*", "-w", "%{stderr}\n%{json}", url]);
     Curl { command }
 }
 
@@ -188,7 +188,7 @@ impl Curl {
     /// Runs it.
     #[track_caller]
     pub fn run(mut self) -> Answer {
-        let finished = process::run(&mut self.command, Duration::from_secs(20));
+        let finished = process::run(&mut self.command, Duration::from_secs(30));
         let report: Value = finished
             .stderr
             .lines()

@@ -1,6 +1,6 @@
 //! One thread of a running daemon that stands still, as a defect would leave it, while the others go on.
 
-use std::{fs, marker::PhantomData, path::PathBuf, time::Duration};
+use std::{fs, marker::PhantomData, path::PathBuf};
 
 use nix::{
     sys::{
@@ -42,7 +42,7 @@ impl Frozen {
         let thread = Pid::from_raw(id);
         ptrace::seize(thread, ptrace::Options::empty()).expect("the thread is the test's to stop");
         let frozen = Self { thread, _here: PhantomData };
-        wait::until("the thread to be idle", Duration::from_secs(10), || {
+        wait::until("the thread to be idle", || {
             ptrace::interrupt(thread).expect("it runs");
             waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stops");
             let call = fs::read_to_string(task.join("syscall")).expect("it is stopped");

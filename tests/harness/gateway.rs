@@ -236,9 +236,9 @@ impl Gateway {
 
     /// The exit code of a daemon that is on its way out.
     #[track_caller]
-    pub fn wait_for_end(&mut self, limit: Duration) -> Option<i32> {
+    pub fn wait_for_end(&mut self) -> Option<i32> {
         let mut daemon = self.daemon.take().expect("a daemon");
-        wait::until("the daemon to end", limit, || daemon.ended()).into()
+        wait::until("the daemon to end", || daemon.ended()).into()
     }
 
     /// Whether the daemon still runs.
@@ -322,9 +322,7 @@ impl Gateway {
     /// Waits until the daemon says in its log what `wanted` looks for.
     #[track_caller]
     pub fn wait_for_log(&self, wanted: &str) {
-        wait::until(&format!("`{wanted}` in the log"), Duration::from_secs(5), || {
-            self.log().contains(wanted).then_some(())
-        });
+        wait::until(&format!("`{wanted}` in the log"), || self.log().contains(wanted).then_some(()));
     }
 }
 

@@ -101,7 +101,7 @@ impl Net {
             (&net.office, IpAddr::V4(LAN_V4)),
             (&net.upstream, IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1))),
         ] {
-            wait::until("the cables to carry packets", std::time::Duration::from_secs(10), || {
+            wait::until("the cables to carry packets", || {
                 crate::client::ping(namespace, target).then_some(())
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! - `/seed`: `True`, as the first example of the product's documentation.
 //! - `/fixed`: 128 bytes. `/chunked`: three chunks. `/slow`: answers after a second.
-//! - `/stream`: server-sent events, one every 20 ms, until the peer goes.
+//! - `/stream`: server-sent events, one every 20 ms, until the peer goes. `/cued`: the same, each on [`Upstream::cue`].
 //! - everything else: JSON with method, target, headers and body length. Every answer has `x-instance: NAME`.
 
 use std::{
@@ -35,6 +35,8 @@ struct Shared {
     connections: AtomicU64,
     /// Streams that are being written now.
     streams: AtomicU64,
+    /// Events of `/cued` that may still be said.
+    cues: AtomicU64,
     last: Mutex<Value>,
 }
 
@@ -104,6 +106,11 @@ impl Upstream {
     #[must_use]
     pub fn streams(&self) -> u64 {
         self.shared.streams.load(Ordering::Relaxed)
+    }
+
+    /// Lets the next event of `/cued` go.
+    pub fn cue(&self) {
+        self.shared.cues.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The last request as JSON: method, target, headers (lower-case names), body length.
@@ -185,9 +192,9 @@ fn answer(reader: &mut BufReader<&TcpStream>, mut stream: &TcpStream, state: &Sh
             let tail = "\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n";
             stream.write_all(format!("{head}x-instance: {}\r\n{tail}", state.name).as_bytes()).ok()
         }
-        "stream" => {
+        kind @ ("stream" | "cued") => {
             state.streams.fetch_add(1, Ordering::Relaxed);
-            let result = events(stream, state);
+            let result = events(stream, state, kind == "cued");
             state.streams.fetch_sub(1, Ordering::Relaxed);
             result
         }
@@ -195,18 +202,40 @@ fn answer(reader: &mut BufReader<&TcpStream>, mut stream: &TcpStream, state: &Sh
     }
 }
 
-fn events(mut stream: &TcpStream, state: &Shared) -> Option<()> {
+fn events(mut stream: &TcpStream, state: &Shared, cued: bool) -> Option<()> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).ok()?;
     for number in 0.. {
         if state.stop.load(Ordering::Relaxed) {
             return None;
         }
+        if cued {
+            await_cue(stream, state)?;
+        }
         let event = format!("data: {number}\n\n");
         stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).ok()?;
-        thread::sleep(Duration::from_millis(20));
+        if !cued {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
     None
+}
+
+/// Waits for a cue; nothing, if the peer goes meanwhile.
+fn await_cue(stream: &TcpStream, state: &Shared) -> Option<()> {
+    let taken = |cues: u64| cues.checked_sub(1);
+    stream.set_nonblocking(true).ok()?;
+    while state.cues.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
+        let gone = match stream.peek(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        if gone || state.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    stream.set_nonblocking(false).ok()
 }
 
 fn chunks(reader: &mut BufReader<&TcpStream>) -> Option<u64> {

@@ -177,7 +177,7 @@ impl Wire {
     /// Sends one frame; waits for room in the queue.
     #[track_caller]
     pub fn send(&self, frame: &[u8]) {
-        crate::wait::until("room in the send queue", Duration::from_secs(2), || self.try_send(frame).ok());
+        crate::wait::until("room in the send queue", || self.try_send(frame).ok());
     }
 
     /// The next frame that is already here.

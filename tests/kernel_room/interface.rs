@@ -162,7 +162,7 @@ fn an_interface_that_somebody_took_does_not_stop_edits() {
         let pin = std::fs::read_dir(links).unwrap().flatten().map(|entry| entry.path());
         let pin = pin.into_iter().find(|path| path.to_string_lossy().ends_with(LAN)).unwrap();
         std::fs::remove_file(pin).unwrap();
-        harness::wait::until("the kernel to release the link", std::time::Duration::from_secs(5), || {
+        harness::wait::until("the kernel to release the link", || {
             xdp::attached(&net.gateway, LAN).is_none().then_some(())
         });
         let mut thief = open(&scratch, "thief");
@@ -181,7 +181,7 @@ fn an_interface_that_somebody_took_does_not_stop_edits() {
         assert_eq!(xdp::attached(&net.gateway, LAN), taken, "never replaced");
 
         publish(&mut thief, 2, Vec::new());
-        harness::wait::until("the filter to be put back", std::time::Duration::from_secs(10), || {
+        harness::wait::until("the filter to be put back", || {
             filter.refresh();
             (filter.status().interfaces[0].mode == Mode::Native).then_some(())
         });

@@ -86,9 +86,7 @@ fn life(plug: impl Fn(&Net) + Sync) {
     let (net, scratch) = (Net::new(), Scratch::new());
     plug(&net);
     net.gateway.within(|| {
-        wait::until("the way to the endpoint", Duration::from_secs(5), || {
-            (reached(&net, STRANGER) == Reach::Refused).then_some(())
-        });
+        wait::until("the way to the endpoint", || (reached(&net, STRANGER) == Reach::Refused).then_some(()));
         let mut filter = open(&scratch, "a");
         publish(&mut filter, 1, guarded("over0"));
         let status = filter.status().interfaces.first().unwrap().clone();

@@ -32,8 +32,6 @@ const ZONE_B: Ipv4Addr = Ipv4Addr::new(10, 40, 1, 20);
 /// The network's own address, where its names are asked for.
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 40, 0, 5);
 const SUBNETS: [&str; 4] = ["--subnet", "a=10.40.0.20/24", "--subnet", "b=10.40.1.20/24@zb0"];
-/// Interfaces are looked at once a second; the rest is for a busy machine.
-const WITHDRAWN: Duration = Duration::from_secs(10);
 
 /// The daemon goes before the namespaces it lives in.
 struct Site {
@@ -135,7 +133,7 @@ impl Site {
 
     #[track_caller]
     fn wait_for_addresses(&self, expected: &[&str]) {
-        wait::until(&format!("DNS to answer {expected:?}"), WITHDRAWN, || {
+        wait::until(&format!("DNS to answer {expected:?}"), || {
             (self.resolve(&self.inside, VIP.into(), FQDN) == expected).then_some(())
         });
     }

@@ -98,7 +98,7 @@ fn row(site: &Site, table: &str, key: &str, value: &str) -> Value {
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {
-    wait::until(what, UPKEEP, || condition().then_some(()));
+    wait::until(what, || condition().then_some(()));
 }
 
 fn lan(site: &Site) {
@@ -236,7 +236,7 @@ fn fs_5_the_bpf_file_system_is_unmounted() {
     site.gateway.cli(&["allow", "add", "public", "198.51.100.11"]).ok();
     assert_whole(&site);
     site.gateway.kill();
-    wait::until("the filter to go with its file system", UPKEEP, || (!is_native(&site)).then_some(()));
+    wait::until("the filter to go with its file system", || (!is_native(&site)).then_some(()));
     assert_closed(&site, "no daemon");
     let finished = site.gateway.run_to_end(UPKEEP);
     assert_eq!(finished.code, Some(1), "{}", finished.framed());

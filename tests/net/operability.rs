@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead as _, Read as _},
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 use harness::{
@@ -114,7 +113,7 @@ fn diff_and_dry_run_say_who_would_be_cut() {
     let (_open, second) = (connect(&site.net.client, HTTPS_V4), connect(&site.net.client, HTTPS_V4));
     // The outsider was in, and has no connection any more.
     drop(connect(&site.net.outsider, HTTPS_V4));
-    wait::until("the outsider's connection to end", Duration::from_secs(10), || {
+    wait::until("the outsider's connection to end", || {
         let dry = site.gateway.cli(&["listener", "close", "public", "--dry-run"]).ok();
         (rows(&dry) == [(CLIENT_V4.to_string(), 2, true), (OUTSIDER_V4.to_string(), 0, false)]).then_some(())
     });
@@ -162,9 +161,7 @@ fn explain_names_tier_entry_reason_count_and_last_seen() {
     assert_eq!((&fresh["count"]["of"], fresh["count"]["packets"].as_u64()), (&"reason".into(), Some(0)));
     assert_eq!(denied()["count"], fresh["count"]);
     assert_eq!(reach(&site.net.outsider, HTTPS_V4), Reach::Timeout);
-    let told = wait::until("the sampled drop", Duration::from_secs(5), || {
-        Some(denied()).filter(|told| told["last_seen"].is_u64())
-    });
+    let told = wait::until("the sampled drop", || Some(denied()).filter(|told| told["last_seen"].is_u64()));
     assert!(told["count"]["packets"].as_u64() >= Some(1), "{told}");
 
     let _open = connect(&site.net.client, HTTPS_V4);
@@ -289,7 +286,7 @@ fn drops_are_followed_and_the_heaviest_sources_named() {
         }
     });
     // It has begun when the first drop is told; before that there is nothing to tell from.
-    let line = wait::until("a followed drop", Duration::from_secs(20), || {
+    let line = wait::until("a followed drop", || {
         assert_eq!(reach(&site.net.outsider, HTTPS_V4), Reach::Timeout);
         lines.try_recv().ok()
     });
@@ -315,7 +312,7 @@ fn drops_are_followed_and_the_heaviest_sources_named() {
         wire.send(&heavy);
     }
     let top = |words: &[&str]| site.gateway.cli(&[&["drops", "--top"], words].concat()).ok();
-    let told = wait::until("the heavy source", Duration::from_secs(10), || {
+    let told = wait::until("the heavy source", || {
         Some(top(&[])).filter(|told| told["items"][0]["source"] == GHOST_V4.to_string())
     });
     assert!(
@@ -359,11 +356,8 @@ fn a_closed_listener_is_silent_without_a_filter_too_or_resets_by_choice() {
     // A flood is not answered: beyond the limit there is silence, and after a while people get their answer again.
     let silent = (0..5000).any(|_| seen(&site) == Reach::Timeout);
     assert!(silent, "5,000 resets and no limit");
-    wait::until("resets again", Duration::from_secs(10), || (seen(&site) == Reach::Cut).then_some(()));
+    wait::until("resets again", || (seen(&site) == Reach::Cut).then_some(()));
     site.gateway.cli(&["listener", "open", "public"]).ok();
-    assert_eq!(
-        wait::until("open", Duration::from_secs(5), || Some(seen(&site)).filter(|seen| *seen == Reach::Open)),
-        Reach::Open
-    );
+    assert_eq!(wait::until("open", || Some(seen(&site)).filter(|seen| *seen == Reach::Open)), Reach::Open);
     assert!(site.drops("public", "closed") >= 100);
 }

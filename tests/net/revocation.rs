@@ -18,6 +18,9 @@ use harness::{
 
 use super::site::{HTTPS_V4, Served, Site};
 
+/// curl's word for a connection that was reset; its own time running out is 28.
+const RESET: i32 = 56;
+
 /// An event stream of the allowed client that is flowing.
 struct Stream {
     curl: Running,
@@ -26,9 +29,9 @@ struct Stream {
 impl Stream {
     #[track_caller]
     fn open(site: &Site, served: &Served) -> Self {
-        let mut curl = served.call(site, "/stream").with(&["--max-time", "60"]).stream();
+        let mut curl = served.call(site, "/stream").with(&["--max-time", "300"]).stream();
         let mut text = Vec::new();
-        wait::until("the first events", Duration::from_secs(10), || {
+        wait::until("the first events", || {
             let mut bytes = [0; 4096];
             let read = curl.child().stdout.as_mut()?.read(&mut bytes).ok()?;
             text.extend_from_slice(bytes.get(..read)?);
@@ -48,7 +51,7 @@ impl Stream {
     fn end(mut self) -> (Instant, i32) {
         while self.flows() {}
         let end = Instant::now();
-        let code = wait::until("curl to end", Duration::from_secs(5), || self.curl.ended());
+        let code = wait::until("curl to end", || self.curl.ended());
         (end, code)
     }
 }
@@ -65,13 +68,11 @@ fn pa_9_removal_cuts_a_live_stream_and_drops_the_next_syn() {
     let mut other = Stream {
         curl: served
             .call(&site, "/stream")
-            .with(&["--interface", "198.51.100.11", "--max-time", "60"])
+            .with(&["--interface", "198.51.100.11", "--max-time", "300"])
             .stream(),
     };
     assert!(other.flows());
-    wait::until("two streams upstream", Duration::from_secs(5), || {
-        (served.upstream.streams() == 2).then_some(())
-    });
+    wait::until("two streams upstream", || (served.upstream.streams() == 2).then_some(()));
 
     let start = Instant::now();
     let reader = thread::spawn(move || stream.end());
@@ -80,13 +81,11 @@ fn pa_9_removal_cuts_a_live_stream_and_drops_the_next_syn() {
     let (end, code) = reader.join().expect("reader");
     let cut = end.saturating_duration_since(start);
     println!("stream cut {cut:?} after the start of the command, which took {answered:?}");
-    assert!(cut < Duration::from_secs(1), "cut after {cut:?}");
-    assert_ne!(code, 0, "the stream must not look finished");
+    // Neither its own end nor curl's time: nothing else ends it than the cut.
+    assert_eq!(code, RESET, "the stream must not look finished");
     assert!(other.flows(), "the neighbour's stream was cut");
     // The instance is told at once that nobody listens any more.
-    wait::until("the instance's stream to end", Duration::from_secs(2), || {
-        (served.upstream.streams() == 1).then_some(())
-    });
+    wait::until("the instance's stream to end", || (served.upstream.streams() == 1).then_some(()));
 
     let witness = Witness::new(&site.net);
     let before = site.drops("public", "not_allowed");
@@ -115,8 +114,7 @@ fn pa_9_draining_keeps_what_is_there_and_lets_nothing_new_in() {
     let lasted = end.duration_since(start);
     println!("a drain of 3 s ended the stream after {lasted:?}");
     assert!(lasted > Duration::from_millis(2500), "cut after {lasted:?}");
-    assert!(lasted < Duration::from_secs(6), "still there after {lasted:?}");
-    assert_ne!(code, 0);
+    assert_eq!(code, RESET);
     assert!(site.list("public").is_empty());
     assert_eq!(reach(&site.net.client, HTTPS_V4), Reach::Timeout);
 }
@@ -128,11 +126,10 @@ fn closing_the_portal_cuts_streams() {
     let served = site.serve();
     site.allow("198.51.100.10");
     let stream = Stream::open(&site, &served);
-    let start = Instant::now();
     let reader = thread::spawn(move || stream.end());
     site.gateway.cli(&["listener", "close", "public"]).ok();
-    let (end, _) = reader.join().expect("reader");
-    assert!(end.duration_since(start) < Duration::from_secs(1));
+    let (_, code) = reader.join().expect("reader");
+    assert_eq!(code, RESET);
 }
 
 /// Edits beside a stream do not disturb it: other entries, other listeners, services, routes and certificates.

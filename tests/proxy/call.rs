@@ -58,7 +58,7 @@ impl Call {
         let target: SocketAddr = "127.0.0.2:9080".parse().expect("an address");
         let stream = self.desk.within(|| TcpStream::connect_timeout(&target, Duration::from_secs(2)));
         let stream = stream.expect("connected");
-        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("timeout");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
         stream
     }
 

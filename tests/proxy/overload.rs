@@ -20,7 +20,7 @@ const ROOM: usize = 24;
 fn client(call: &Call, path: &str) -> TcpStream {
     let target: SocketAddr = "127.0.0.2:9080".parse().expect("an address");
     let mut stream = call.desk.within(|| TcpStream::connect(target)).expect("connected");
-    stream.set_read_timeout(Some(Duration::from_secs(15))).expect("timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
     let token = &call.token;
     let request =
         format!("GET /api/predict/echo{path} HTTP/1.1\r\nHost: 127.0.0.2\r\nAuthorization: {token}\r\n\r\n");
@@ -71,7 +71,7 @@ fn idle_clients_make_room_when_descriptors_run_out() {
     assert!(load(&call, "/pauses/descriptors") > 0);
     assert!(load(&call, "/evicted") > 0);
     drop(idle);
-    wait::until("the daemon to serve again", Duration::from_secs(10), || {
+    wait::until("the daemon to serve again", || {
         (status(&mut client(&call, "/fixed")) == Some(200)).then_some(())
     });
     assert_eq!(load(&call, "/paused/descriptors"), 0);
@@ -102,7 +102,7 @@ fn a_daemon_without_descriptors_does_not_spin_and_keeps_its_streams() {
         assert!(first.read(&mut block).expect("an event") > 0);
     }
     drop(streams);
-    wait::until("the daemon to serve again", Duration::from_secs(10), || {
+    wait::until("the daemon to serve again", || {
         (status(&mut client(&call, "/fixed")) == Some(200)).then_some(())
     });
 }

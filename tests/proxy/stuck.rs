@@ -1,7 +1,5 @@
 //! A worker that stands still: the others take every change, and whoever makes one is told who does not.
 
-use std::time::Duration;
-
 use harness::{Desk, frozen::Frozen, wait};
 use serde_json::{Value, json};
 
@@ -33,7 +31,7 @@ fn who_makes_a_change_is_told_of_a_worker_that_does_not_take_it() {
 
     // It finds the change as soon as it moves again.
     drop(frozen);
-    let status = wait::until("the worker to serve it", Duration::from_secs(10), || {
+    let status = wait::until("the worker to serve it", || {
         let status = desk.ok(&["status"]);
         (status["workers"] == serves(after, after)).then_some(status)
     });

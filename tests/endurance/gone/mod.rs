@@ -133,7 +133,7 @@ fn the_instance_sees_at_once_that_the_client_is_gone() {
             );
         }
         // Each is logged as what it was; every worker writes its lines when it comes to it.
-        wait::until("all in the log", PATIENCE, || {
+        wait::until("all in the log", || {
             let log = scene.desk.gateway.log();
             let lines = log.lines().filter(|line| line.contains(r#""status":499,"reason":"client_gone""#));
             (lines.count() == count).then_some(())

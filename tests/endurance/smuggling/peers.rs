@@ -1,7 +1,7 @@
 //! nginx and HAProxy as instances: each passes what it read to a server that remembers it, and notes in a log of its own
 //! whose request it was. A request that nobody sent has no id there.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio};
 
 use harness::{Desk, gateway::free_address, process::Running, wait};
 
@@ -79,7 +79,7 @@ impl Peer {
             .stderr(output);
         let mut server = Running::spawn(&mut command);
         let address: SocketAddr = address.parse().unwrap();
-        wait::until(&format!("{program} to listen"), Duration::from_secs(10), || {
+        wait::until(&format!("{program} to listen"), || {
             let said = || fs::read_to_string(&log).unwrap_or_default();
             assert!(
                 server.ended().is_none(),

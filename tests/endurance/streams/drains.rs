@@ -302,5 +302,5 @@ fn a_stop_lets_streams_and_tunnels_finish_and_cuts_what_is_left() {
         };
         own.end(start, time, |_, error| is_reset(error)).await;
     });
-    assert_eq!(stage.scene.desk.gateway.wait_for_end(LATE), Some(0));
+    assert_eq!(stage.scene.desk.gateway.wait_for_end(), Some(0));
 }

@@ -65,10 +65,10 @@ fn pv_1_the_endpoint_appears_in_its_network_only() {
     assert_eq!(reach(&private.red.i, (private.red.vip(), 443)), Reach::Open);
     // An address that somebody takes away comes back.
     private.site.net.gateway.ip(&["addr", "del", &private.red.address(), "dev", "red0"]);
-    wait::until("the address to come back", Duration::from_secs(10), || {
+    wait::until("the address to come back", || {
         private.has_address("red0", private.red.vip().into()).then_some(())
     });
-    wait::until("the endpoint to come back", Duration::from_secs(10), || {
+    wait::until("the endpoint to come back", || {
         (reach(&private.red.i, (private.red.vip(), 443)) == Reach::Open).then_some(())
     });
 }
@@ -166,16 +166,12 @@ fn pv_6_a_deleted_network_is_silent() {
     let target = SocketAddr::from((private.red.vip(), 443));
     private.red.pin_neighbours();
     let mut stream = call(&private.red.k, (private.red.vip(), 80), "echo", "/stream", &service.token)
-        .with(&["--max-time", "30"])
+        .with(&["--max-time", "300"])
         .stream();
-    wait::until("the stream upstream", Duration::from_secs(5), || {
-        (service.upstream.streams() == 1).then_some(())
-    });
+    wait::until("the stream upstream", || (service.upstream.streams() == 1).then_some(()));
     let start = Instant::now();
     private.site.gateway.cli(&["vpc", "delete", "red"]).ok();
-    wait::until("the instance's stream to end", Duration::from_secs(3), || {
-        (service.upstream.streams() == 0).then_some(())
-    });
+    wait::until("the instance's stream to end", || (service.upstream.streams() == 0).then_some(()));
     println!("in-flight closed {:?} after the start of the command", start.elapsed());
     assert!(!private.has_address("red0", private.red.vip().into()));
     private.site.gateway.cli(&["listener", "show", "vpc:red"]).refused();
@@ -275,7 +271,7 @@ fn pv_6_a_deleted_network_is_silent_where_the_host_forwards() {
 
     // The next daemon puts it back, and takes it away with the last of the address's silence.
     private.site.gateway.run();
-    wait::until("the rule", Duration::from_secs(5), || rules(&private).contains("blackhole").then_some(()));
+    wait::until("the rule", || rules(&private).contains("blackhole").then_some(()));
     private.attach("red", &private.red);
     assert!(!rules(&private).contains("blackhole"), "{}", rules(&private));
     assert_eq!(reach(&private.red.i, (vip, 443)), Reach::Open);

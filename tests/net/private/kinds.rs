@@ -1,7 +1,7 @@
 //! Networks on interfaces whose drivers have no native XDP. Their endpoints are guarded by the second tier, and the
 //! gateway's own address is there, through the daemon's end, the next start, the deletion and a detach.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use harness::{
     Gateway, Net, Reach, reach_from,
@@ -64,9 +64,7 @@ fn life(plug: impl Fn(&Net)) {
         };
         assert_eq!(row("filter")["mode"], "tcx", "{status}");
         assert_eq!(row("addresses")["state"], "held", "{status}");
-        wait::until("the way to the endpoint", Duration::from_secs(10), || {
-            (from(site, 66) == Reach::Open).then_some(())
-        });
+        wait::until("the way to the endpoint", || (from(site, 66) == Reach::Open).then_some(()));
         site.gateway.cli(&["allow", "set", "vpc:over", "10.99.0.10"]).ok();
         assert_eq!((from(site, 10), from(site, 66)), (Reach::Open, Reach::Timeout));
     };

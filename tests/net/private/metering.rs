@@ -39,11 +39,10 @@ fn xr_3_remote_traffic_is_metered_apart() {
     ask(&private.blue.i, (std::net::IpAddr::V4(private.blue.vip()), 80), 3);
 
     let body = "True".len() as u64;
-    let stats =
-        harness::wait::until("the last request to be counted", std::time::Duration::from_secs(5), || {
-            let stats = private.site.gateway.cli(&["stats"]).ok();
-            (figures(&stats, "vpc:blue").1 == 3 * body).then_some(stats)
-        });
+    let stats = harness::wait::until("the last request to be counted", || {
+        let stats = private.site.gateway.cli(&["stats"]).ok();
+        (figures(&stats, "vpc:blue").1 == 3 * body).then_some(stats)
+    });
     assert_eq!(figures(&stats, "public"), ("public".to_owned(), body));
     assert_eq!(figures(&stats, "vpc:red"), ("private".to_owned(), 2 * body));
     assert_eq!(figures(&stats, "vpc:blue"), ("remote".to_owned(), 3 * body));

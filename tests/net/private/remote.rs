@@ -30,9 +30,7 @@ fn state(private: &Private) -> String {
 
 #[track_caller]
 fn wait_for_state(private: &Private, wanted: &str) {
-    wait::until(&format!("the network to be {wanted}"), Duration::from_secs(30), || {
-        (state(private) == wanted).then_some(())
-    });
+    wait::until(&format!("the network to be {wanted}"), || (state(private) == wanted).then_some(()));
 }
 
 /// XR-1: a tunnel alone gets nowhere; associated, it is served; associated without a way there it is `unreachable`.
@@ -48,9 +46,7 @@ fn xr_1_association_and_reachability_are_both_needed() {
 
     associate(&private);
     wait_for_state(&private, "running");
-    wait::until("the remote site to get in", Duration::from_secs(10), || {
-        (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(())
-    });
+    wait::until("the remote site to get in", || (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(()));
     let answer = call(&remote.site, (FAR_VIP, 80), "echo", "/seed", &service.token).run();
     assert_eq!(answer.expect(200).body, "True");
 
@@ -96,9 +92,7 @@ fn xr_2_connectivity_alone_or_association_alone_is_not_enough() {
         }
         let case = format!("connected {connected}, associated {associated}");
         if served {
-            wait::until(&case, Duration::from_secs(10), || {
-                (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(())
-            });
+            wait::until(&case, || (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(()));
         } else {
             let seen = reach(&remote.site, ENDPOINT);
             assert!(!matches!(seen, Reach::Open | Reach::Cut), "{case}: {seen:?}");
@@ -121,9 +115,7 @@ fn xr_3_remote_traffic_is_metered_under_its_own_label() {
             call(from, endpoint, "echo", "/fixed", &service.token).run().expect(200);
         }
     };
-    wait::until("the remote site to get in", Duration::from_secs(10), || {
-        (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(())
-    });
+    wait::until("the remote site to get in", || (reach(&remote.site, ENDPOINT) == Reach::Open).then_some(()));
     // 128 bytes an answer.
     ask(&remote.site, (FAR_VIP, 80).into(), 5);
     ask(&private.red.i, (private.red.vip(), 80).into(), 3);

@@ -52,14 +52,12 @@ fn the_sixteenth_entry_refuses_the_whole_request() {
     assert_eq!(world.control.generation(), before);
 
     let pasted: Vec<String> = (0..10_000).map(|i| format!("10.{}.{}.0/24", i / 250, i % 250)).collect();
-    let started = crate::base::clock::now();
     let refusal = world.refused(Edit::AllowSet {
         listener: n("edge"),
         cidrs: cidrs(&pasted.join(",")),
         allow_empty: false,
     });
     assert!(refusal.message.contains("10000 entries"), "{refusal}");
-    assert!(started.elapsed() < Duration::from_secs(1));
 }
 
 #[test]

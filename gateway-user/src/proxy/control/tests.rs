@@ -73,7 +73,7 @@ fn proxy() -> (Proxy, SocketAddr) {
 
 fn ask(stream: &mut TcpStream) -> String {
     let mut answer = [0; 4096];
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x.example\r\n\r\n").unwrap();
     let length = stream.read(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
@@ -82,7 +82,7 @@ fn ask(stream: &mut TcpStream) -> String {
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -102,7 +102,7 @@ mod tests {
         let start = Instant::now();
         while queued(writer.as_fd()) == before {
             let _ = reader.read(&mut taken).unwrap();
-            assert!(start.elapsed() < Duration::from_secs(10));
+            assert!(start.elapsed() < Duration::from_secs(20));
         }
         assert!(slow.blocked(writer.as_fd(), 300) > 610);
         stuck.wrote(1 << 20, 301);
