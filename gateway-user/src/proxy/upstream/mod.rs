@@ -175,24 +175,56 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{rc::Rc, sync::Arc};
 
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::{Place, Pool, Protocol, Stream};
+
+    fn tls() -> (TlsConnector, TlsAcceptor) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        (Arc::new(client).into(), Arc::new(server).into())
+    }
 
     /// More than the runtime lets a task read in one turn.
     #[tokio::test]
     async fn connections_that_ended_are_not_taken_however_many() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let pool = Rc::new(Pool::new(Place::new("127.0.0.1", address.port(), None), Protocol::Http));
-        for _ in 0..200 {
-            let ours = TcpStream::connect(address).await.unwrap();
-            drop(listener.accept().await.unwrap());
-            ours.readable().await.unwrap();
-            pool.put(Stream::Plain(ours), 1, 256);
+        let (connector, acceptor) = tls();
+        for encrypted in [false, true] {
+            let pool = Rc::new(Pool::new(Place::new("127.0.0.1", address.port(), None), Protocol::Http));
+            for _ in 0..200 {
+                let ours = TcpStream::connect(address).await.unwrap();
+                let (theirs, _) = listener.accept().await.unwrap();
+                let ours = if encrypted {
+                    let name = "localhost".try_into().unwrap();
+                    let (ours, theirs) = tokio::join!(connector.connect(name, ours), acceptor.accept(theirs));
+                    drop(theirs.unwrap());
+                    Stream::Tls(Box::new(ours.unwrap()))
+                } else {
+                    drop(theirs);
+                    ours.readable().await.unwrap();
+                    Stream::Plain(ours)
+                };
+                pool.put(ours, 1, 256);
+            }
+            // The runtime learns of the last ends.
+            tokio::task::yield_now().await;
+            assert!(pool.take().is_none(), "encrypted: {encrypted}");
         }
-        assert!(pool.take().is_none());
     }
 }

@@ -1,14 +1,16 @@
 //! A connection to an instance, plain or TLS, as one type for every protocol above it.
 
 use std::{
+    future::{Future as _, poll_fn},
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::coop::unconstrained,
 };
 use tokio_rustls::client::TlsStream;
 
@@ -26,13 +28,16 @@ impl Stream {
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         match self {
-            // Without a waker: nobody waits for it.
+            // Without a waker: nobody waits for it. And not out of the task's turn, at whose end all seem to be silent.
             Self::Plain(socket) => {
                 socket.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(stream) => {
                 let mut buffer = ReadBuf::new(&mut byte);
-                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+                let read = pin!(unconstrained(poll_fn(|context| {
+                    Pin::new(&mut *stream).poll_read(context, &mut buffer)
+                })));
+                read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
             }
         }
     }
