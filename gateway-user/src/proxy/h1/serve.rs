@@ -30,7 +30,7 @@ use crate::{
             coded::Decompression,
             framing::{Body, Version},
             head::Fields as _,
-            hop::Connection,
+            hop::{Connection, is_tunnel},
             judge::{self, Forward, Moment},
             respond::{self, Details},
         },
@@ -292,8 +292,9 @@ impl Client<'_> {
                 return Err((Box::new(judge::refuse(record, &forward, failure)), refused));
             }
         };
-        let upgrade = head.fields.all("upgrade").next().filter(|_| {
+        let upgrade = head.fields.all("upgrade").next().filter(|protocol| {
             connection.upgrade
+                && is_tunnel(protocol)
                 && head.version == Version::Http11
                 && forward.body == Body::None
                 && forward.target.view.service.protocol == Protocol::Http

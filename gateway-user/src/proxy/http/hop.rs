@@ -61,6 +61,16 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     }
 }
 
+/// Whether an `Upgrade` may be passed on: not where the connection would go on with requests, which nobody would judge in
+/// the tunnel that it becomes (RFC 9110 §7.8 lets a server ignore it; `h2c` is gone since RFC 9113 §3.1).
+pub(crate) fn is_tunnel(upgrade: &[u8]) -> bool {
+    upgrade.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(|protocol| {
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        !(name.is_empty() || is(b"h2") || is(b"h2c") || is(b"h3") || is(b"http") || is(b"tls"))
+    })
+}
+
 /// Whether the field frames, routes or authorises a message, and comes too late for that as a trailer (RFC 9110 §6.5.1).
 pub(crate) fn is_late(name: &[u8]) -> bool {
     const LATE: [&[u8]; 20] = [
@@ -91,8 +101,20 @@ pub(crate) fn is_late(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Connection;
+    use super::{Connection, is_tunnel};
     use crate::proxy::http::head::List;
+
+    #[test]
+    fn an_upgrade_to_more_requests_is_no_tunnel() {
+        for passes in ["websocket", "WebSocket", "IRC/6.9, RTA/x11", "h2d", "connect-ip"] {
+            assert!(is_tunnel(passes.as_bytes()), "{passes}");
+        }
+        for more in
+            ["h2c", "H2C", "websocket, h2c", "h2c,websocket", "HTTP/2.0", "TLS/1.3", "h2", "h3", "", ","]
+        {
+            assert!(!is_tunnel(more.as_bytes()), "{more:?}");
+        }
+    }
 
     #[test]
     fn fields_end_by_name_or_by_say_so_but_not_those_that_frame_and_route() {
