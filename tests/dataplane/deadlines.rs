@@ -1,6 +1,7 @@
 //! Peers that are slow, stuck or silent: each phase has its end, and whoever goes on is left alone.
 
 use std::{
+    io::Write as _,
     net::TcpListener,
     thread,
     time::{Duration, Instant},
@@ -24,29 +25,31 @@ fn post(world: &World, path: &str, more: &str) -> String {
 /// A byte before each deadline of silence kept an upload alive for as long as its sender liked.
 #[test]
 fn an_upload_that_trickles_is_408_and_one_that_keeps_the_rate_passes() {
-    let upstream = Upstream::new();
-    let limits = Limits { body_idle: Duration::from_secs(1), body_rate: 1000, ..Limits::default() };
-    let world = World::limited(&[upstream.address], limits);
-    let start = Instant::now();
-    let trickle = thread::spawn({
-        let mut client = world.plain();
-        client.send(post(&world, "/hang", "Content-Length: 1000"));
-        move || {
-            // Three bytes a second, never silent for longer than a third of what a silence may be.
-            while client.try_send("x").is_ok() && client.is_quiet(Duration::from_millis(300)) {
-                assert!(start.elapsed() < PATIENCE, "it lives for ever");
+    for (upstream, protocol) in [(Upstream::new(), Protocol::Http), (Upstream::grpc(), Protocol::Http2)] {
+        let limits = Limits { body_idle: Duration::from_secs(1), body_rate: 1000, ..Limits::default() };
+        let mut world = World::limited(&[upstream.address], limits);
+        world.edit(|service| service.protocol = protocol);
+        let start = Instant::now();
+        let trickle = thread::spawn({
+            let mut client = world.plain();
+            client.send(post(&world, "/hang", "Content-Length: 1000"));
+            move || {
+                // Three bytes a second, never silent for longer than a third of what a silence may be.
+                while client.try_send("x").is_ok() && client.is_quiet(Duration::from_millis(300)) {
+                    assert!(start.elapsed() < PATIENCE, "it lives for ever");
+                }
+                client.reply(false)
             }
-            client.reply(false)
+        });
+        let mut steady = world.plain();
+        steady.send(post(&world, "/hang-up", "Content-Length: 10000"));
+        for _ in 0..20 {
+            steady.send("x".repeat(500));
+            thread::sleep(Duration::from_millis(150));
         }
-    });
-    let mut steady = world.plain();
-    steady.send(post(&world, "/hang-up", "Content-Length: 10000"));
-    for _ in 0..20 {
-        steady.send("x".repeat(500));
-        thread::sleep(Duration::from_millis(150));
+        assert_eq!(steady.reply(false).status, 200, "{protocol:?}");
+        assert_eq!(trickle.join().unwrap().refusal(), (408, "client_timeout"), "{protocol:?}");
     }
-    assert_eq!(steady.reply(false).status, 200);
-    assert_eq!(trickle.join().unwrap().refusal(), (408, "client_timeout"));
 }
 
 /// Once the instance answers, the two talk to each other, and the rest of the body comes when there is something to say.
@@ -93,20 +96,30 @@ fn who_listens_in_a_dialogue_is_not_silent() {
 /// An instance that takes the connection and a part of the body, and no more, held the request for ever.
 #[test]
 fn an_instance_that_stops_to_read_is_504() {
-    let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut world = World::new(&[stuck.local_addr().unwrap()]);
-    world.edit(|service| {
-        service.timeouts.first_byte = Duration::from_millis(500);
-        service.body_limit = 64 << 20;
-    });
-    let mut client = world.plain();
-    client.send(post(&world, "/", &format!("Content-Length: {}", 64 << 20)));
-    let start = Instant::now();
-    let block = vec![b'x'; 1 << 20];
-    while client.try_send(&block).is_ok() && client.is_quiet(Duration::from_millis(1)) {
-        assert!(start.elapsed() < PATIENCE, "it waits for ever");
+    for protocol in [Protocol::Http, Protocol::Http2] {
+        let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
+        let limits = Limits { body_idle: FOR_EVER, ..Limits::default() };
+        let mut world = World::limited(&[stuck.local_addr().unwrap()], limits);
+        world.edit(|service| {
+            service.protocol = protocol;
+            service.timeouts.first_byte = Duration::from_millis(500);
+            service.body_limit = 64 << 20;
+        });
+        let mut client = world.plain();
+        client.send(post(&world, "/", &format!("Content-Length: {}", 64 << 20)));
+        let (mut connection, _) = stuck.accept().unwrap();
+        if protocol == Protocol::Http2 {
+            // It says what every server begins with: SETTINGS, and none of them (RFC 9113 §3.4).
+            connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+        }
+        let start = Instant::now();
+        let block = vec![b'x'; 1 << 20];
+        while client.try_send(&block).is_ok() && client.is_quiet(Duration::from_millis(1)) {
+            assert!(start.elapsed() < PATIENCE, "it waits for ever");
+        }
+        assert_eq!(client.reply(false).refusal(), (504, "upstream_first_byte_timeout"), "{protocol:?}");
+        assert_eq!(world.traffic().services[0].instances[0].failures, 1, "{protocol:?}");
     }
-    assert_eq!(client.reply(false).refusal(), (504, "upstream_first_byte_timeout"));
 }
 
 /// A client that reads slowly but steadily gets all of it, also when the socket's buffer is so large that it takes

@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use super::{
     body::Reader,
     chunked::chunk,
+    clock::{Awaits, Clock},
     download::Wanted,
     exchange::{Client, Outcome, Plan},
     head,
@@ -37,11 +39,7 @@ use crate::proxy::{
         Lease, Sender,
         mirror::{Copied, Copy},
     },
-    worker::{
-        Worker,
-        record::Record,
-        timer::{Deadline, Late},
-    },
+    worker::{Worker, record::Record, timer::Late},
 };
 
 /// Runs the exchange to its end.
@@ -64,16 +62,15 @@ pub(super) async fn exchange(client: &mut Client<'_>, plan: &mut Plan, record: &
         passed: 0,
         meter: Meter::new(plan.forward.target.view.service.body_limit, plan.forward.grpc),
         decompression: plan.decompression.take(),
-        deadline: client.worker.timers.deadline(plan.forward.target.view.service.timeouts.first_byte),
+        clock: Clock::new(client.worker, &plan.forward, false),
         sent: body.is_empty(),
-        stalled: false,
+        waits: false,
         copy: None,
     };
     if body.is_empty() {
         copy.take().into_iter().for_each(|copy| copy.send());
     }
     call.copy = copy;
-    call.deadline.disarm();
     if plan.wanted.expect {
         // No instance is asked: its answer comes as frames, and an interim one does not come at all.
         client.stream.keep(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -91,11 +88,10 @@ struct Over {
     passed: u64,
     meter: Meter,
     decompression: Option<Box<Decompression>>,
-    /// The client's or the instance's, whoever is waited for.
-    deadline: Deadline,
+    clock: Clock,
     sent: bool,
-    /// The deadline is set.
-    stalled: bool,
+    /// More of the body is wanted than the client has sent.
+    waits: bool,
     copy: Option<Box<Copy>>,
 }
 
@@ -118,12 +114,12 @@ impl Over {
         record: &mut Record,
     ) -> Outcome {
         let timeouts = forward.target.view.service.timeouts;
-        let idle = client.worker.shared.config.limits.body_idle;
         let Some(Sender::Many(sender)) = lease.sender() else {
             return Outcome::Refused { failure: Failure::Reset, read: self.reader.is_done() };
         };
         let mut answer = pin!(sender.send_request(request));
         let response = poll_fn(|context| {
+            let before = self.passed;
             if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
                 return Poll::Ready(Err(failure));
             }
@@ -133,12 +129,17 @@ impl Over {
                     Failure::Reset
                 }));
             }
-            let (wait, late) = if self.sent {
-                (timeouts.first_byte, Failure::FirstByte)
-            } else {
-                (idle, Failure::ClientTimeout)
+            let arrived = self.passed - before;
+            let awaits = match (self.sent, self.waits) {
+                (true, _) => Awaits::FirstByte,
+                (false, true) => Awaits::Nothing,
+                (false, false) => Awaits::Taking,
             };
-            self.poll_late(context, wait, late)
+            if let Poll::Ready(late) = self.clock.poll_instance(context, awaits, arrived > 0, &timeouts) {
+                return Poll::Ready(Err(late));
+            }
+            let tick = client.worker.timers.tick();
+            self.poll_client(context, arrived, tick).map(Err)
         })
         .await;
         let read = self.reader.is_done();
@@ -175,27 +176,22 @@ impl Over {
         write::converted(&mut out, status, &parts.headers, &shape);
         client.stream.keep(&out);
         client.worker.recycle(out);
-        self.stalled = false;
+        // From now on they talk to each other.
+        self.clock.client = None;
         // What comes all the same, where the head says that there is none, would be the next answer for the client.
         let mut down = Down { incoming, compression, body, passed: 0, ended: body.is_empty() };
         let end = poll_fn(|context| {
+            let before = self.passed + down.passed;
             if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
                 return Poll::Ready(Err(failure));
             }
-            let before = down.passed;
             if let Poll::Ready(result) = down.poll(context, client) {
                 return Poll::Ready(result);
             }
-            if down.passed != before {
-                self.stalled = false;
-            }
             // An instance that the client keeps waiting is not the one who is silent.
-            if !client.stream.is_sent() {
-                self.stalled = false;
-                self.deadline.disarm();
-                return Poll::Pending;
-            }
-            self.poll_late(context, timeouts.idle, Failure::Idle)
+            let awaits = if client.stream.is_sent() { Awaits::More } else { Awaits::Nothing };
+            let moved = self.passed + down.passed != before;
+            self.clock.poll_instance(context, awaits, moved, &timeouts).map(Err)
         })
         .await;
         record.bytes_out = down.passed;
@@ -213,20 +209,23 @@ impl Over {
         }
     }
 
-    fn poll_late<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        wait: std::time::Duration,
-        late: Failure,
-    ) -> Poll<Result<T, Failure>> {
-        if !std::mem::replace(&mut self.stalled, true) {
-            self.deadline.arm(wait);
+    /// Ready when the client takes too long for its body. The time in which the instance does not take it is not the client's.
+    fn poll_client(&mut self, context: &mut Context<'_>, arrived: u64, tick: u32) -> Poll<Failure> {
+        let Some(patience) = &mut self.clock.client else { return Poll::Pending };
+        if arrived > 0 {
+            patience.arrived(arrived, tick);
         }
-        self.deadline.poll(context).map(|Late| Err(late))
+        if !self.waits {
+            patience.rest();
+            return Poll::Pending;
+        }
+        patience.wait(false, Duration::ZERO, tick);
+        patience.poll(context).map(|Late| Failure::ClientTimeout)
     }
 
     /// Brings the client's body to the place where hyper takes it; ready with an error, else it has nothing to do now.
     fn poll_up(&mut self, context: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failure>> {
+        self.waits = false;
         let Some(feed) = self.feed.clone().filter(|_| !self.sent) else {
             return client.poll_gone(context).map(Err);
         };
@@ -255,7 +254,6 @@ impl Over {
                 if block.is_empty() {
                     client.inbox = None;
                 }
-                self.stalled = false;
                 self.passed += data.len() as u64;
                 if let Err(TooLong) = self.meter.pass(&data) {
                     return Poll::Ready(Err(Failure::BodyTooLarge));
@@ -276,11 +274,14 @@ impl Over {
                 }
                 feed.end();
                 self.copy.take().into_iter().for_each(|copy| copy.send());
-                (self.sent, self.stalled) = (true, false);
+                self.sent = true;
                 return client.poll_gone(context).map(Err);
             }
             match client.stream.poll_inbox(context, &mut client.inbox) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.waits = true;
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
             }
