@@ -1,7 +1,8 @@
 //! Instances that are dead, stall or break: what is tried again, who is taken out, and how they come back.
 
 use std::{
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
     thread::sleep,
     time::{Duration, Instant},
@@ -241,4 +242,27 @@ fn an_instance_that_speaks_http2_and_is_too_slow_has_failed() {
     });
     assert_eq!(world.get("/api/predict/test/hang").refusal(), (504, "upstream_first_byte_timeout"));
     assert_eq!(world.traffic().services[0].instances[0].failures, 1);
+}
+
+/// Each of the two heads fits into a buffer, and both do not.
+#[test]
+fn a_large_head_follows_a_large_interim_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = World::new(&[listener.local_addr().unwrap()]);
+    let mut client = world.plain();
+    client.send(format!(
+        "GET /api/predict/test HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\n\r\n",
+        world.http
+    ));
+    let (mut instance, _) = listener.accept().unwrap();
+    assert!(instance.read(&mut [0; 4096]).unwrap() > 0);
+    let large = "x".repeat(20 << 10);
+    let answer = format!(
+        "HTTP/1.1 103 Early Hints\r\nX-Large: {large}\r\n\r\n\
+         HTTP/1.1 200 OK\r\nX-Large: {large}\r\nContent-Length: 2\r\n\r\nok"
+    );
+    instance.write_all(answer.as_bytes()).unwrap();
+    assert_eq!(client.head().unwrap().status, 103);
+    let reply = client.reply(false);
+    assert_eq!((reply.status, reply.header("x-large"), reply.text()), (200, Some(large.as_str()), "ok"));
 }

@@ -82,8 +82,12 @@ impl Answer {
                 self.scan = Scan::default();
                 Ok(Some(end - start))
             }
-            Found::Partial if inbox.room() > 0 => Ok(None),
-            Found::Partial | Found::Bad => Err(Failure::BadAnswer),
+            Found::Partial => {
+                // An interim answer may have stood before it.
+                inbox.make_room();
+                if inbox.room() > 0 { Ok(None) } else { Err(Failure::BadAnswer) }
+            }
+            Found::Bad => Err(Failure::BadAnswer),
         }
     }
 
