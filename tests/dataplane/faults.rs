@@ -4,7 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -242,6 +242,52 @@ fn an_instance_that_speaks_http2_and_is_too_slow_has_failed() {
     });
     assert_eq!(world.get("/api/predict/test/hang").refusal(), (504, "upstream_first_byte_timeout"));
     assert_eq!(world.traffic().services[0].instances[0].failures, 1);
+}
+
+/// An instance that closes each connection over HTTP/2 as soon as it has a request's head. It ends with the test's process.
+fn closing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            // SETTINGS, and none of them. Then the client's preface, and frames until HEADERS (RFC 9113 §3.4, §4.1, §6.2).
+            connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+            connection.read_exact(&mut [0; 24]).unwrap();
+            let mut head = [0; 9];
+            while connection.read_exact(&mut head).is_ok() {
+                let length = u64::from(u32::from_be_bytes([0, head[0], head[1], head[2]]));
+                std::io::copy(&mut std::io::Read::take(&mut connection, length), &mut std::io::sink())
+                    .unwrap();
+                if head[3] == 1 {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+/// A client of HTTP/1.1 is helped like one of HTTP/2, unless a body would have to be sent again: nothing is kept of it.
+#[test]
+fn what_an_instance_that_speaks_http2_left_is_sent_to_another() {
+    let good = Upstream::named("good", true);
+    let mut world = single(&[closing(), good.address]);
+    world.edit(|service| {
+        service.protocol = Protocol::Http2;
+        service.upstream.retry.budget_percent = 100;
+        service.upstream.outlier.failures = 0;
+    });
+    for _ in 0..20 {
+        assert_eq!(world.get("/api/predict/test/who").text(), "good");
+    }
+    assert!(world.traffic().services[0].retries > 0);
+    let put = format!(
+        "PUT /api/predict/test/who HTTP/1.1\r\nHost: {}\r\nAuthorization: {TOKEN}\r\nContent-Length: 1\r\n\r\nx",
+        world.http
+    );
+    let statuses: Vec<u16> = (0..20).map(|_| world.plain().call(&put).status).collect();
+    assert!(statuses.contains(&200) && statuses.contains(&502), "{statuses:?}");
 }
 
 /// Each of the two heads fits into a buffer, and both do not.

@@ -274,7 +274,7 @@ impl Client<'_> {
     }
 
     /// Runs a future while the client is there.
-    fn watched<'w, T: 'w>(
+    pub(super) fn watched<'w, T: 'w>(
         &'w mut self,
         mut future: Pin<Box<dyn Future<Output = Result<T, Failure>> + 'w>>,
     ) -> impl Future<Output = Result<T, Failure>> + 'w {
@@ -287,11 +287,15 @@ impl Client<'_> {
     }
 
     /// A connection to an instance: one that is open, else a new one.
-    pub(super) async fn lease(&mut self, forward: &Forward, record: &mut Record) -> Result<Lease, Failure> {
-        let mut tried = Tried::default();
-        match lease::ready(self.worker, forward, record, &tried)? {
+    pub(super) async fn lease(
+        &mut self,
+        forward: &Forward,
+        record: &mut Record,
+        tried: &mut Tried,
+    ) -> Result<Lease, Failure> {
+        match lease::ready(self.worker, forward, record, tried)? {
             Some(lease) => Ok(lease),
-            None => self.wait(forward, record, &mut tried).await,
+            None => self.wait(forward, record, tried).await,
         }
     }
 

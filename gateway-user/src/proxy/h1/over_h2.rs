@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version as HttpVersion, header, uri};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version as HttpVersion, header, uri,
+};
 use hyper::body::{Body as _, Frame, Incoming};
 
 use super::{
@@ -29,14 +31,15 @@ use crate::proxy::{
     http::{
         body::{Feed, Upload},
         coded::{Compression, Decompression},
+        exchange::why,
         framing::{Body, Version},
-        hop,
-        judge::Forward,
+        hop, lease,
         meter::{Meter, TooLong},
     },
     io::BLOCK,
     upstream::{
-        Lease, Sender,
+        self, Lease, Sender, Tried,
+        again::{Again, Attempt},
         mirror::{Copied, Copy},
     },
     worker::{Worker, record::Record, timer::Late},
@@ -51,7 +54,8 @@ pub(super) async fn exchange(client: &mut Client<'_>, plan: &mut Plan, record: &
         Ok(request) => request,
         Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
     };
-    let lease = match client.lease(&plan.forward, record).await {
+    let mut tried = Tried::default();
+    let lease = match client.lease(&plan.forward, record, &mut tried).await {
         Ok(lease) => lease,
         Err(Failure::ClientGone) => return Outcome::Gone,
         Err(failure) => return Outcome::Refused { failure, read: body.is_empty() },
@@ -75,7 +79,11 @@ pub(super) async fn exchange(client: &mut Client<'_>, plan: &mut Plan, record: &
         // No instance is asked: its answer comes as frames, and an interim one does not come at all.
         client.stream.keep(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
-    let outcome = call.run(client, &plan.forward, plan.wanted, lease, request, record).await;
+    let outcome = match call.ask(client, plan, lease, request, record, &mut tried).await {
+        Ok((response, _lease)) => call.answer(client, plan, response, record).await,
+        Err(Failure::ClientGone) => Outcome::Gone,
+        Err(failure) => Outcome::Refused { failure, read: call.reader.is_done() },
+    };
     record.bytes_in = call.passed;
     client.worker.recycle(std::mem::take(&mut plan.head));
     outcome
@@ -104,53 +112,84 @@ impl Drop for Over {
 }
 
 impl Over {
-    async fn run(
+    /// Sends the request and waits for the head of the answer, on another connection where it may be sent once more.
+    async fn ask(
         &mut self,
         client: &mut Client<'_>,
-        forward: &Forward,
-        wanted: Wanted,
+        plan: &Plan,
         mut lease: Lease,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
+        record: &mut Record,
+        tried: &mut Tried,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let forward = &plan.forward;
+        let timeouts = forward.target.view.service.timeouts;
+        let mut renewed = false;
+        loop {
+            let Some(Sender::Many(sender)) = lease.sender() else { return Err(Failure::Reset) };
+            let mut answer = pin!(sender.try_send_request(request));
+            let head = poll_fn(|context| {
+                let before = self.passed;
+                if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
+                    return Poll::Ready(Err(failure));
+                }
+                if let Poll::Ready(result) = answer.as_mut().poll(context) {
+                    return Poll::Ready(Ok(result));
+                }
+                let arrived = self.passed - before;
+                let awaits = match (self.sent, self.waits) {
+                    (true, _) => Awaits::FirstByte,
+                    (false, true) => Awaits::Nothing,
+                    (false, false) => Awaits::Taking,
+                };
+                if let Poll::Ready(late) = self.clock.poll_instance(context, awaits, arrived > 0, &timeouts) {
+                    return Poll::Ready(Err(late));
+                }
+                let tick = client.worker.timers.tick();
+                self.poll_client(context, arrived, tick).map(Err)
+            })
+            .await;
+            let (failure, unsent) = match head {
+                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Err(mut error)) => (why(&lease, error.error()), error.take_message()),
+                Err(Failure::ClientGone) => return Err(Failure::ClientGone),
+                Err(failure) => (failure, None),
+            };
+            let again = upstream::again::again(&Attempt {
+                failure,
+                sent: unsent.is_none(),
+                idempotent: plan.idempotent,
+                retry_unsafe: forward.retry_unsafe,
+                // Of a body nothing is kept.
+                kept: unsent.is_some() || self.feed.is_none(),
+                reused: lease.reused,
+                renewed,
+                answered: false,
+                made: tried.count() + 1,
+                most: forward.target.view.service.upstream.retry.attempts,
+            });
+            self.clock.disarm();
+            let next = Box::pin(lease::resend(client.worker, forward, record, failure, again, tried));
+            lease = client.watched(next).await?;
+            renewed |= again == Again::Renewed;
+            request = match unsent {
+                Some(request) => request,
+                None => self::request(plan, None)?,
+            };
+        }
+    }
+
+    /// Passes the answer on.
+    async fn answer(
+        &mut self,
+        client: &mut Client<'_>,
+        plan: &Plan,
+        response: Response<Incoming>,
         record: &mut Record,
     ) -> Outcome {
+        let (forward, wanted) = (&plan.forward, plan.wanted);
         let timeouts = forward.target.view.service.timeouts;
-        let Some(Sender::Many(sender)) = lease.sender() else {
-            return Outcome::Refused { failure: Failure::Reset, read: self.reader.is_done() };
-        };
-        let mut answer = pin!(sender.send_request(request));
-        let response = poll_fn(|context| {
-            let before = self.passed;
-            if let Poll::Ready(Err(failure)) = self.poll_up(context, client) {
-                return Poll::Ready(Err(failure));
-            }
-            if let Poll::Ready(result) = answer.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|error| {
-                    tracing::debug!(%error, "no answer");
-                    Failure::Reset
-                }));
-            }
-            let arrived = self.passed - before;
-            let awaits = match (self.sent, self.waits) {
-                (true, _) => Awaits::FirstByte,
-                (false, true) => Awaits::Nothing,
-                (false, false) => Awaits::Taking,
-            };
-            if let Poll::Ready(late) = self.clock.poll_instance(context, awaits, arrived > 0, &timeouts) {
-                return Poll::Ready(Err(late));
-            }
-            let tick = client.worker.timers.tick();
-            self.poll_client(context, arrived, tick).map(Err)
-        })
-        .await;
-        let read = self.reader.is_done();
-        let (parts, incoming) = match response {
-            Ok(response) => response.into_parts(),
-            Err(Failure::ClientGone) => return Outcome::Gone,
-            Err(failure) => {
-                record.failed(failure);
-                return Outcome::Refused { failure, read };
-            }
-        };
+        let (parts, incoming) = response.into_parts();
         let status = parts.status.as_u16();
         record.answered(status);
         let body = answered(&parts.headers, status, wanted);

@@ -423,7 +423,7 @@ fn copied(parts: &Parts) -> Option<Copied> {
 }
 
 /// What an error of the HTTP client means.
-fn why(lease: &Lease, error: &hyper::Error) -> Failure {
+pub(crate) fn why(lease: &Lease, error: &hyper::Error) -> Failure {
     tracing::debug!(instance = lease.pool().place.name, %error, "no answer");
     if error.is_parse() { Failure::BadAnswer } else { Failure::Reset }
 }
