@@ -33,6 +33,8 @@ pub enum Reach {
 
 /// Long enough for a handshake on a busy machine, shorter than the first retransmission of a SYN (1 s).
 const CONNECT: Duration = Duration::from_millis(600);
+/// For a connection that must come about: a SYN that is lost behind a flood is sent again.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection must stay up to count as open.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -40,14 +42,14 @@ const GRACE: Duration = Duration::from_millis(250);
 #[must_use]
 #[track_caller]
 pub fn reach(namespace: &NetNs, target: impl Into<SocketAddr>) -> Reach {
-    attempt(namespace, None, target.into()).0
+    attempt(namespace, None, target.into(), CONNECT).0
 }
 
 /// Connects to `target` from the address `source` of `namespace`.
 #[must_use]
 #[track_caller]
 pub fn reach_from(namespace: &NetNs, source: IpAddr, target: impl Into<SocketAddr>) -> Reach {
-    attempt(namespace, Some(source), target.into()).0
+    attempt(namespace, Some(source), target.into(), CONNECT).0
 }
 
 /// A connection from `namespace` that must come about.
@@ -55,13 +57,18 @@ pub fn reach_from(namespace: &NetNs, source: IpAddr, target: impl Into<SocketAdd
 #[track_caller]
 pub fn connect(namespace: &NetNs, target: impl Into<SocketAddr>) -> TcpStream {
     let target = target.into();
-    match attempt(namespace, None, target) {
+    match attempt(namespace, None, target, PATIENCE) {
         (Reach::Open, Some(stream)) => stream,
         (other, _) => panic!("{target} from {}: {other:?}", namespace.name()),
     }
 }
 
-fn attempt(namespace: &NetNs, source: Option<IpAddr>, target: SocketAddr) -> (Reach, Option<TcpStream>) {
+fn attempt(
+    namespace: &NetNs,
+    source: Option<IpAddr>,
+    target: SocketAddr,
+    within: Duration,
+) -> (Reach, Option<TcpStream>) {
     let socket = namespace.within(|| {
         let socket =
             Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP)).expect("socket");
@@ -72,7 +79,7 @@ fn attempt(namespace: &NetNs, source: Option<IpAddr>, target: SocketAddr) -> (Re
         }
         socket
     });
-    if let Err(error) = socket.connect_timeout(&target.into(), CONNECT) {
+    if let Err(error) = socket.connect_timeout(&target.into(), within) {
         let reach = if error.kind() == ErrorKind::TimedOut {
             Reach::Timeout
         } else if error.kind() == ErrorKind::ConnectionRefused {
@@ -82,9 +89,6 @@ fn attempt(namespace: &NetNs, source: Option<IpAddr>, target: SocketAddr) -> (Re
             Reach::Cut
         } else if matches!(error.kind(), ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) {
             Reach::Unreachable
-        } else if error.kind() == ErrorKind::ConnectionReset {
-            // The reset came on the heels of the SYN-ACK.
-            Reach::Cut
         } else {
             panic!("connect {target}: {error}")
         };
