@@ -113,13 +113,15 @@ impl Patience {
     }
 
     /// The client is waited for: it keeps a rate until it is answered, and then both may be silent for as long as the
-    /// service lets them.
-    pub(super) fn wait(&mut self, dialogue: bool, idle: Duration, tick: u32) {
-        if !dialogue {
-            self.floor.wait(tick);
-            self.deadline.set(self.floor.due().unwrap_or_default());
-        } else if !std::mem::replace(&mut self.idling, true) {
-            self.deadline.arm(idle);
+    /// service lets them, which is `dialogue`.
+    pub(super) fn wait(&mut self, dialogue: Option<Duration>, tick: u32) {
+        match dialogue {
+            None => {
+                self.floor.wait(tick);
+                self.deadline.set(self.floor.due().unwrap_or_default());
+            }
+            Some(idle) if !std::mem::replace(&mut self.idling, true) => self.deadline.arm(idle),
+            Some(_) => {}
         }
     }
 

@@ -252,7 +252,8 @@ impl Client<'_> {
         if answered > 0 {
             patience.listens();
         }
-        patience.wait(halves.download.status().is_some(), forward.target.view.service.timeouts.idle, tick);
+        let idle = forward.target.view.service.timeouts.idle;
+        patience.wait(halves.download.status().map(|_| idle), tick);
         patience.poll(context).map(|Late| Err(Failure::ClientTimeout))
     }
 

@@ -6,7 +6,6 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -258,7 +257,7 @@ impl Over {
             patience.rest();
             return Poll::Pending;
         }
-        patience.wait(false, Duration::ZERO, tick);
+        patience.wait(None, tick);
         patience.poll(context).map(|Late| Failure::ClientTimeout)
     }
 

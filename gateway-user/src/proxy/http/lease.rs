@@ -30,7 +30,8 @@ pub(crate) fn ready(
     Ok(lease)
 }
 
-/// Waits for what [`ready`] lacked: a new connection to the instance that it picked, or a place at any. Callers box it: it is rare, and its state is larger than all the rest.
+/// Waits for what [`ready`] lacked: a new connection to the instance that it picked, or a place at any. Callers box it: it is
+/// rare, and its state is larger than all the rest.
 pub(crate) async fn wait(
     worker: &Rc<Worker>,
     forward: &Forward,
